@@ -1,0 +1,464 @@
+"""Hyperplane arrangements: the activation patterns that a ReLU neuron can have on a data set.
+
+A neuron with weights u is active on row i when x_i^T u >= 0. The rows of X are the normals of n_samples hyperplanes
+through the origin of weight space; the patterns are the cells into which those hyperplanes cut it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import svd
+
+# Unit normals closer than this count as one hyperplane; cells thinner than this are rounding noise.
+PARALLEL_TOL = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """A list of activation patterns of one data set, with a gate that generates each.
+
+    Parameters
+    ----------
+    packed : uint8 array of shape (n_patterns, ceil(n_samples / 8))
+        The patterns, eight samples to a byte (``numpy.packbits`` along the samples).
+    gates : array of shape (n_features, n_patterns)
+        ``X @ gates >= 0`` gives the patterns.
+    n_samples : int
+        Number of rows of the data set.
+    complete : bool
+        True only when every pattern of the data set is in the list.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> arrangement = enumerate_patterns(np.array([[1.0], [-2.0]]))
+    >>> arrangement.patterns.astype(int)
+    array([[1, 0],
+           [0, 1]])
+    >>> arrangement
+    Arrangement(2 patterns of 2 samples, complete)
+    """
+
+    packed: NDArray[np.uint8]
+    gates: NDArray[np.float64]
+    n_samples: int
+    complete: bool = False
+
+    @classmethod
+    def from_gates(cls, X: ArrayLike, gates: ArrayLike, *, complete: bool = False) -> Arrangement:
+        """Patterns ``X @ gates >= 0``, each kept once, in the order of the gates.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, with its ones column if hidden biases are wanted.
+        gates : array of shape (n_features, n_gates)
+            One generator a column.
+        complete : bool, default=False
+            Say True only when the gates reach every cell.
+
+        Returns
+        -------
+        arrangement : Arrangement
+            At most n_gates patterns.
+
+        Raises
+        ------
+        ValueError
+            When X is not a finite matrix or the gates do not have its number of features.
+        """
+        X, gates = check_data(X), np.asarray(gates, dtype=float)
+        if gates.ndim != 2 or gates.shape[0] != X.shape[1]:
+            raise ValueError(
+                f"gates must have shape (n_features, n_gates) with n_features={X.shape[1]}, got shape {gates.shape}; "
+                "a ones column in X needs a last row of gate biases."
+            )
+        packed = np.empty((gates.shape[1], (len(X) + 7) // 8), dtype=np.uint8)
+        for rows in _batches(gates.shape[1], len(X)):
+            packed[rows] = np.packbits((X @ gates[:, rows] >= 0).T, axis=1)
+        first = _first_of_each(packed)
+        return cls(packed[first], gates[:, first], len(X), complete)
+
+    @property
+    def n_patterns(self) -> int:
+        """Number of patterns in the list."""
+        return len(self.packed)
+
+    @property
+    def patterns(self) -> NDArray[np.bool_]:
+        """Boolean matrix of shape (n_samples, n_patterns), unpacked anew at each call."""
+        return np.unpackbits(self.packed, axis=1, count=self.n_samples).view(bool).T
+
+    def rows(self, keep: NDArray) -> Arrangement:
+        """The same gates on some of the samples; patterns that become equal are merged.
+
+        Parameters
+        ----------
+        keep : boolean or integer array
+            Samples to keep.
+
+        Returns
+        -------
+        arrangement : Arrangement
+            A complete list stays complete.
+        """
+        patterns = self.patterns[keep]
+        packed = np.packbits(patterns.T, axis=1)
+        first = _first_of_each(packed)
+        return Arrangement(packed[first], self.gates[:, first], len(patterns), self.complete)
+
+    def union(self, other: Arrangement) -> Arrangement:
+        """This list followed by those patterns of another list that are not in it.
+
+        Parameters
+        ----------
+        other : Arrangement
+            A list for the same data.
+
+        Returns
+        -------
+        arrangement : Arrangement
+            Complete if either list was.
+        """
+        packed = np.concatenate([self.packed, other.packed])
+        first = _first_of_each(packed)
+        gates = np.concatenate([self.gates, other.gates], axis=1)[:, first]
+        return Arrangement(packed[first], gates, self.n_samples, self.complete or other.complete)
+
+    def __repr__(self) -> str:
+        kind = "complete" if self.complete else "not known to be complete"
+        return f"Arrangement({self.n_patterns:,} patterns of {self.n_samples:,} samples, {kind})"
+
+
+def check_data(X: ArrayLike) -> NDArray[np.float64]:
+    """X as a finite float64 matrix with at least one row and one column, or a ValueError that says what is wrong."""
+    try:
+        X = np.asarray(X, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"X must be a numeric matrix of shape (n_samples, n_features): {error}") from None
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(f"X must have shape (n_samples, n_features), both at least 1, got shape {X.shape}.")
+    if not np.isfinite(X).all():
+        raise ValueError("X must be finite, got NaN or infinity; impute or drop those rows first.")
+    return X
+
+
+def count_patterns(n_samples: int, rank: int) -> int:
+    """Number of patterns of n_samples hyperplanes in general position: 2 * sum_{k < rank} C(n_samples - 1, k).
+
+    Degenerate data (parallel rows, several rows in one plane) have fewer; none have more.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of rows, at least 1.
+    rank : int
+        Rank of the data matrix, its ones column included.
+
+    Returns
+    -------
+    count : int
+        Exact integer.
+
+    Raises
+    ------
+    ValueError
+        When n_samples < 1 or rank < 0.
+
+    References
+    ----------
+    .. [1] T. M. Cover, Geometrical and statistical properties of systems of linear inequalities with applications in
+       pattern recognition, IEEE Trans. Electronic Computers EC-14 (1965), Theorem 1.
+
+    Examples
+    --------
+    >>> count_patterns(300, 3)
+    89702
+    """
+    if n_samples < 1 or rank < 0:
+        raise ValueError(f"n_samples must be at least 1 and rank at least 0, got {n_samples} and {rank}.")
+    if rank == 0:
+        return 1
+    return 2 * sum(comb(n_samples - 1, k) for k in range(min(rank, n_samples)))
+
+
+def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrangement:
+    r"""List every activation pattern of X, each with a strict witness gate.
+
+    Deletion and restriction: adding the hyperplane x_i to an arrangement splits exactly those cells that it meets,
+    and those correspond to the cells of the earlier hyperplanes restricted to it, an arrangement of one dimension
+    less. No cell is found twice, and parallel, repeated or zero rows and rows in special position need no case of
+    their own, since they merge in the restriction.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data, with its ones column if hidden biases are wanted. Scaling of rows and columns does not change the
+        patterns.
+    max_patterns : int, default=1_000_000
+        Refuse data whose forecast, the count in general position, is larger.
+
+    Returns
+    -------
+    arrangement : Arrangement
+        ``complete=True``. Gates have unit length in the row space of X; every entry of ``X @ gates`` is non-zero but for zero rows of X,
+        which count as active.
+
+    Raises
+    ------
+    ValueError
+        When X is not a finite matrix, or the forecast is above max_patterns: the message has the forecast count and
+        bytes. Also when cells are too thin for double precision.
+
+    Notes
+    -----
+    Time O(n_samples * n_patterns * rank); memory is the packed result (n_patterns * (n_samples / 8 + 8 n_features)
+    bytes) and less than as much again.
+
+    References
+    ----------
+    .. [1] T. Zaslavsky, Facing up to arrangements: face-count formulas for partitions of space by hyperplanes,
+       Memoirs of the AMS 154 (1975), section 2.
+
+    Examples
+    --------
+    >>> grid = [[i, j, 1] for i in range(3) for j in range(3)]
+    >>> enumerate_patterns(grid).n_patterns
+    58
+    """
+    X = check_data(X)
+    n_samples, n_features = X.shape
+    normals, basis, _, _ = _essential(X, np.zeros(n_samples, dtype=np.uint64))
+    forecast = count_patterns(max(len(normals), 1), basis.shape[1])
+    n_bytes = forecast * ((n_samples + 7) // 8 + 8 * n_features)
+    if forecast > max_patterns:
+        raise ValueError(
+            f"X has up to {forecast:,} activation patterns ({len(normals):,} distinct hyperplanes, rank "
+            f"{basis.shape[1]}), {n_bytes:,} bytes, above max_patterns={max_patterns:,}; raise max_patterns, or "
+            "sample_patterns(X, n_patterns) for a part of them."
+        )
+    rng = np.random.default_rng(0)
+    gates, keys = _cells(X, rng.integers(2**64, size=n_samples, dtype=np.uint64))
+    packed = np.empty((len(gates), (n_samples + 7) // 8), dtype=np.uint8)
+    weak = 0
+    solid = np.linalg.norm(X, axis=1) > 0
+    lengths = np.where(solid, np.linalg.norm(X, axis=1), 1.0)[:, None]
+    for rows in _batches(len(gates), n_samples):
+        side = (X / lengths) @ gates[rows].T
+        weak += int(np.count_nonzero(np.abs(side[solid]).min(axis=0, initial=np.inf) < 1e-15))
+        packed[rows] = np.packbits((side >= 0).T, axis=1)
+    if weak or len(np.unique(keys)) != len(keys):
+        raise ValueError(
+            f"X has cells too thin for double precision ({weak} witness gates within rounding of a hyperplane); "
+            "standardise the features or round the data."
+        )
+    return Arrangement(packed, np.ascontiguousarray(gates.T), n_samples, complete=True)
+
+
+def sample_patterns(
+    X: ArrayLike, n_patterns: int, *, method: str = "gaussian", random_state: int | np.random.Generator | None = None
+) -> Arrangement:
+    """Patterns of randomly drawn gates, strict duplicates merged.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data, with its ones column if hidden biases are wanted.
+    n_patterns : int
+        Number of gates to draw; the list is as long or, after merging, shorter. The patterns of fewer gates are the
+        first of those of more, given the same random_state.
+    method : {"gaussian", "data"}, default="gaussian"
+        "gaussian" draws gates uniformly over directions. "data" puts hyperplanes through rank - 1 random samples
+        and takes the two cells on opposite sides of those samples at random: many small cells that gaussian gates
+        rarely hit.
+    random_state : int, numpy Generator or None
+        Seed.
+
+    Returns
+    -------
+    arrangement : Arrangement
+        ``complete=False``: a sample is never known to hold all patterns.
+
+    Raises
+    ------
+    ValueError
+        When X is not a finite matrix, n_patterns < 1 or the method is unknown.
+
+    Notes
+    -----
+    Sampling misses cells: of the 58 patterns of 8 points in general position with d = 3, 200,000 gaussian gates found
+    55. "data" costs one (rank - 1)-dimensional least-squares problem a gate pair.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 1.0], [-1.0, 1.0]])
+    >>> sample_patterns(X, 100, random_state=0).n_patterns
+    4
+    """
+    X = check_data(X)
+    if not isinstance(n_patterns, (int, np.integer)) or isinstance(n_patterns, bool) or n_patterns < 1:
+        raise ValueError(f"n_patterns must be an integer of at least 1, got {n_patterns!r}.")
+    if method not in ("gaussian", "data"):
+        raise ValueError(f"method must be 'gaussian' or 'data', got {method!r}.")
+    rng = np.random.default_rng(random_state)
+    if method == "gaussian":
+        return Arrangement.from_gates(X, rng.standard_normal((n_patterns, X.shape[1])).T)
+    normals, basis, _, _ = _essential(X, np.zeros(len(X), dtype=np.uint64))
+    n_points = basis.shape[1] - 1
+    gates = np.empty((n_patterns + 1, X.shape[1]))
+    for k in range(0, n_patterns, 2):
+        through = normals[rng.choice(len(normals), size=n_points, replace=False)] if len(normals) else normals
+        direction, tie = rng.standard_normal(basis.shape[1]), rng.choice([-1.0, 1.0], size=n_points)
+        # The vertex ray is orthogonal to the chosen samples; the nudge moves each of them to its drawn side.
+        ray = direction - np.linalg.lstsq(through, through @ direction, rcond=None)[0] if n_points else direction
+        ray /= np.linalg.norm(ray) or 1.0
+        nudge = np.linalg.lstsq(through, tie, rcond=None)[0] if n_points else np.zeros_like(ray)
+        away, shift = np.abs(normals @ ray), np.abs(normals @ nudge)
+        clear = away > PARALLEL_TOL
+        step = 0.5 * np.min(away[clear] / np.maximum(shift[clear], 1e-300), initial=1.0)
+        gates[k], gates[k + 1] = basis @ (ray + step * nudge), basis @ (ray - step * nudge)
+    return Arrangement.from_gates(X, gates[:n_patterns].T)
+
+
+def patterns_of(network, X: ArrayLike, *, hidden_bias: str = "penalized") -> Arrangement:
+    """The patterns that the neurons of a network have on X.
+
+    Parameters
+    ----------
+    network : Network
+        Its gates if it is a gated ReLU network, else its hidden weights, generate the patterns.
+    X : array of shape (n_samples, n_features)
+        The data, without a ones column.
+    hidden_bias : {"penalized", "none"}, default="penalized"
+        With "none" the gates have no bias row, and the network must have no hidden biases.
+
+    Returns
+    -------
+    arrangement : Arrangement
+        Patterns of ``[X, 1]``, gates of shape (n_features + 1, n_patterns); of X alone with ``hidden_bias="none"``.
+
+    Raises
+    ------
+    ValueError
+        When hidden_bias is unknown, or "none" for a network with hidden biases.
+    """
+    X = check_data(X)
+    weights, biases = network.gate_weights, network.gate_biases
+    if weights is None:
+        weights, biases = network.hidden_weights, network.hidden_biases
+    if hidden_bias == "penalized":
+        return Arrangement.from_gates(np.column_stack([X, np.ones(len(X))]), np.column_stack([weights, biases]).T)
+    if hidden_bias != "none":
+        raise ValueError(f"hidden_bias must be 'penalized' or 'none', got {hidden_bias!r}.")
+    if np.any(biases):
+        raise ValueError("hidden_bias='none' needs a network without hidden biases; use hidden_bias='penalized'.")
+    return Arrangement.from_gates(X, weights.T)
+
+
+def _batches(n_columns: int, n_rows: int) -> list[slice]:
+    """Column slices that keep a float64 block of n_rows rows near 16 MB."""
+    size = max(1, 2_000_000 // max(n_rows, 1))
+    return [slice(start, min(start + size, n_columns)) for start in range(0, n_columns, size)]
+
+
+def _first_of_each(packed: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Ascending indices of the first occurrence of each distinct row."""
+    as_one = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
+    return np.sort(np.unique(as_one, return_index=True)[1])
+
+
+def _essential(X: NDArray, weights: NDArray[np.uint64]):
+    """Distinct unit normals in coordinates of the row space, with hash weights merged onto them.
+
+    The hash of a pattern is the sum of the weights of its active rows, modulo 2^64. Rows parallel to a representative
+    add their weight to it, opposite rows subtract theirs and add it to the constant, zero rows are always active.
+
+    Returns (normals (m, r), basis (n_features, r), merged weights (m,), constant).
+    """
+    lengths = np.linalg.norm(X, axis=1)
+    solid = lengths > PARALLEL_TOL * lengths.max(initial=0.0)
+    if not solid.any():
+        return np.zeros((0, 0)), np.zeros((X.shape[1], 0)), weights[solid], weights.sum(dtype=np.uint64)
+    unit = X[solid] / lengths[solid, None]
+    _, singular, axes = svd(unit, full_matrices=False, lapack_driver="gesvd")
+    basis = axes[singular > PARALLEL_TOL * singular[0]].T
+    normals = unit @ basis
+    # One half of the sphere, then neighbours along a random axis: equal normals have equal projections.
+    rng = np.random.default_rng(1)
+    half, axis = rng.standard_normal((2, basis.shape[1]))
+    flipped = normals @ half < 0
+    normals[flipped] *= -1
+    order = np.argsort(normals @ axis, kind="stable")
+    # Zero rows and rows that were turned round count as active where the representative is not.
+    constant = np.concatenate([weights[~solid], weights[solid][flipped]]).sum(dtype=np.uint64)
+    normals, flipped, weights = normals[order], flipped[order], weights[solid][order]
+    new = np.concatenate([[True], np.abs(np.diff(normals, axis=0)).max(axis=1) > PARALLEL_TOL])
+    signed = np.where(flipped, -weights, weights)
+    merged = np.add.reduceat(signed, np.flatnonzero(new), dtype=np.uint64)
+    return normals[new], basis, merged, constant
+
+
+def _cells(X: NDArray, weights: NDArray[np.uint64]) -> tuple[NDArray, NDArray[np.uint64]]:
+    """A unit witness (P, n_features) and a pattern hash (P,) for every cell of the hyperplanes X u = 0."""
+    normals, basis, weights, constant = _essential(X, weights)
+    m, rank = normals.shape
+    if rank == 0:
+        return np.zeros((1, X.shape[1])), np.array([constant], dtype=np.uint64)
+    if rank == 1:
+        witnesses, keys = np.array([[1.0], [-1.0]]) * np.sign(normals[0, 0]), np.array([weights[0], 0], dtype=np.uint64)
+        return witnesses @ basis.T, keys + constant
+    if rank == 2:
+        witnesses, keys = _cells_in_the_plane(normals, weights)
+        return witnesses @ basis.T, keys + constant
+    capacity = count_patterns(m, rank)
+    witnesses, keys = np.empty((capacity, rank)), np.empty(capacity, dtype=np.uint64)
+    margins = np.empty(capacity)
+    witnesses[:2], keys[:2], margins[:2] = [normals[0], -normals[0]], [weights[0], 0], 1.0
+    size = 2
+    for i in range(1, m):
+        row, weight = normals[i], weights[i]
+        earlier = normals[:i]
+        faces, face_keys = _cells(earlier - np.outer(earlier @ row, row), weights[:i])
+        side = witnesses[:size] @ row
+        order = np.argsort(keys[:size])
+        parent = order[np.searchsorted(keys[:size], face_keys, sorter=order)]
+        # A face strictly inside the cells it splits: half-way to the first earlier hyperplane on either side.
+        reach = np.abs(faces @ earlier.T) / np.maximum(np.abs(earlier @ row), 1e-300)
+        near = faces + (0.5 * np.minimum(reach.min(axis=1), 2.0))[:, None] * row
+        far = 2 * faces - near
+        active = side >= 0
+        keys[:size] += np.where(active, weight, np.uint64(0))
+        margins[:size] = np.minimum(margins[:size], np.abs(side))
+        fresh = np.arange(size, size + len(faces))
+        flip = active[parent]
+        keys[fresh] = np.where(flip, keys[parent] - weight, keys[parent] + weight)
+        margins[fresh] = -1.0
+        same, other = np.where(flip[:, None], near, far), np.where(flip[:, None], far, near)
+        for cells, points in ((parent, same), (fresh, other)):
+            points = points / np.linalg.norm(points, axis=1, keepdims=True)
+            margin = np.abs(points @ normals[: i + 1].T).min(axis=1)
+            better = margin > margins[cells]
+            witnesses[cells[better]], margins[cells[better]] = points[better], margin[better]
+        size += len(faces)
+    return witnesses[:size] @ basis.T, keys[:size] + constant
+
+
+def _cells_in_the_plane(normals: NDArray, weights: NDArray[np.uint64]) -> tuple[NDArray, NDArray[np.uint64]]:
+    """The 2 m sectors between m distinct lines through the origin: mid-angles, and hashes by one sweep."""
+    across = np.arctan2(-normals[:, 0], normals[:, 1])  # angle at which the row becomes active
+    turn = across % np.pi
+    order = np.argsort(turn)
+    turn, weights, entering = turn[order], weights[order], (across[order] % (2 * np.pi)) < np.pi
+    middles = 0.5 * (turn + np.concatenate([turn[1:], [turn[0] + np.pi]]))
+    half = np.column_stack([np.cos(middles), np.sin(middles)])
+    # Before the first line exactly the rows that leave during the half turn are active.
+    steps = np.where(entering, weights, -weights)
+    first = weights[~entering].sum(dtype=np.uint64)
+    keys = first + np.cumsum(steps, dtype=np.uint64)
+    opposite = weights.sum(dtype=np.uint64) - keys
+    return np.concatenate([half, -half]), np.concatenate([keys, opposite])

@@ -1,0 +1,131 @@
+"""Penalties on blocks of coefficients, and the dictionary PENALTIES.
+
+A penalty is sum_k |v_k| over the blocks it allows; ``alpha`` belongs to the problem and reaches a prox as part of its
+threshold. The prox returns, beside the new coefficients, whatever makes the next call on similar input cheaper.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convexnn.cones import project_onto_cones
+
+
+class Penalty(Protocol):
+    """What solvers ask of a penalty on coefficients V of shape (n_blocks, n_features)."""
+
+    def value(self, V: NDArray) -> float:
+        """sum_k |v_k|, without a check that the blocks lie in their cones."""
+
+    def prox(self, V: NDArray, threshold: float, active: NDArray | None = None) -> tuple[NDArray, NDArray | None]:
+        """Minimiser over U of |U - V|^2 / 2 + threshold * value(U), and a warm start for the next call."""
+
+    def dual_norm(self, G: NDArray, floor: float = 0.0, active: NDArray | None = None) -> float:
+        """max_k of the support of the unit ball of block k in direction G_k; exact when above floor, else floor."""
+
+    def violation(self, V: NDArray) -> float:
+        """Largest distance from a block to a face of its cone that it should not cross, per unit of |v_k|."""
+
+    def restrict(self, blocks: NDArray) -> Penalty:
+        """The same penalty on some of the blocks."""
+
+    def cvxpy(self, V: Any) -> tuple[Any, list]:
+        """The value as a cvxpy expression, and the constraints that it needs."""
+
+
+class GroupLasso:
+    r"""sum_k |v_k|: the penalty of gated ReLU networks.
+
+    The prox is block soft thresholding (Yuan & Lin, J. R. Stat. Soc. B 68, 2006, section 2), the dual norm the
+    largest block norm.
+    """
+
+    def value(self, V):
+        return float(np.linalg.norm(V, axis=1).sum())
+
+    def prox(self, V, threshold, active=None):
+        lengths = np.linalg.norm(V, axis=1, keepdims=True)
+        return V * (1 - threshold / np.maximum(lengths, max(threshold, 1e-300))), None
+
+    def dual_norm(self, G, floor=0.0, active=None):
+        return max(floor, float(np.linalg.norm(G, axis=1).max(initial=0.0)))
+
+    def violation(self, V):
+        return 0.0
+
+    def restrict(self, blocks):
+        return self
+
+    def cvxpy(self, V):
+        import cvxpy as cp
+
+        return cp.sum(cp.norm(V, 2, axis=1)), []
+
+
+class ConeGroupLasso:
+    r"""sum_k |v_k| with every v_k in the cone of its activation pattern: the penalty of ReLU networks.
+
+    For a closed convex cone K the prox of ``threshold |.| + indicator of K`` is the block shrinkage of the
+    projection onto K, and the support function of K's part of the unit ball at g is |P_K g|.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data, with its ones column if there are hidden biases.
+    patterns : bool array of shape (n_patterns, n_samples)
+        One pattern a row.
+    pattern : int array of shape (n_blocks,)
+        The pattern of each block.
+    """
+
+    def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
+        lengths = np.linalg.norm(X, axis=1, keepdims=True)
+        self.rows = X / np.where(lengths > 0, lengths, 1.0)
+        self.patterns = patterns
+        self.pattern = pattern
+
+    def value(self, V):
+        return float(np.linalg.norm(V, axis=1).sum())
+
+    def prox(self, V, threshold, active=None):
+        out = np.zeros_like(V)
+        if active is None:
+            active = np.full(V.shape, -1)
+        # |P q| <= |q|, so only blocks longer than the threshold can survive it.
+        k = np.flatnonzero(np.einsum("kd,kd->k", V, V) > threshold**2)
+        out[k], active[k] = project_onto_cones(V[k], self.rows, self.patterns[self.pattern[k]], active[k], threshold)
+        lengths = np.linalg.norm(out[k], axis=1, keepdims=True)
+        out[k] *= 1 - threshold / np.maximum(lengths, max(threshold, 1e-300))
+        return out, active
+
+    def dual_norm(self, G, floor=0.0, active=None):
+        lengths = np.linalg.norm(G, axis=1)
+        order = np.argsort(-lengths)
+        for part in np.split(order, [64]):
+            k = part[lengths[part] > floor]
+            guess = None if active is None else active[k]
+            P, _ = project_onto_cones(G[k], self.rows, self.patterns[self.pattern[k]], guess, floor)
+            floor = max(floor, float(np.linalg.norm(P, axis=1).max(initial=0.0)))
+        return floor
+
+    def violation(self, V):
+        lengths = np.linalg.norm(V, axis=1)
+        k = np.flatnonzero(lengths)
+        side = (V[k] @ self.rows.T) * np.where(self.patterns[self.pattern[k]], 1.0, -1.0)
+        return float(np.max(-side / lengths[k, None], initial=0.0))
+
+    def restrict(self, blocks):
+        return ConeGroupLasso(self.rows, self.patterns, self.pattern[blocks])
+
+    def cvxpy(self, V):
+        import cvxpy as cp
+
+        signs = np.where(self.patterns[self.pattern], 1.0, -1.0)
+        return cp.sum(cp.norm(V, 2, axis=1)), [cp.multiply(signs, V @ self.rows.T) >= 0]
+
+
+#: Every penalty by name; the tests run over it.
+PENALTIES: dict[str, type] = {"group_lasso": GroupLasso, "cone_group_lasso": ConeGroupLasso}

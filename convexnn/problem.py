@@ -1,0 +1,305 @@
+"""The convex program: Design, where coefficients meet the data, and Problem, everything a solver needs to know.
+
+minimise over V and c   sum_i s_i l(y_i, z_i + c) + alpha sum_k |v_k|,   z = sum_k A_k v_k,   A_k = sign_k D_k X
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convexnn.losses import Loss
+from convexnn.penalties import Penalty
+
+# Patterns are kept as float64 beside the bits up to this size; larger ones are converted by chunks at each pass,
+# which costs as much as reading them from memory would.
+FLOAT_PATTERNS_BYTES = 2**28
+
+
+class Design:
+    r"""The linear map from coefficients to predictions, z_i = sum_k sign_k D_ik x_i^T v_k.
+
+    Written as z_i = x_i^T (D U)_i with U the signed coefficients summed over the blocks of a pattern, both the map and
+    its adjoint are one matrix product with the 0/1 pattern matrix and one elementwise product with X.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data, with its ones column if there are hidden biases.
+    patterns : bool array of shape (n_patterns, n_samples)
+        One activation pattern a row.
+    pattern, sign, output : arrays of shape (n_blocks,)
+        Pattern index, sign (+1 or -1) and output index of each block; no two blocks agree in all three.
+    n_outputs : int, default=1
+        With 1, predictions have shape (n_samples,), else (n_samples, n_outputs).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> design = Design(np.array([[2.0], [3.0]]), np.array([[True, False]]), [0], [-1.0], [0])
+    >>> design @ np.array([[10.0]])
+    array([-20.,  -0.])
+    """
+
+    def __init__(self, X, patterns, pattern, sign, output, n_outputs: int = 1):
+        self.X = X
+        self.patterns = patterns
+        self.pattern = np.asarray(pattern, dtype=np.intp)
+        self.sign = np.asarray(sign, dtype=float)
+        self.output = np.asarray(output, dtype=np.intp)
+        self.n_outputs = n_outputs
+        self._plus, self._minus = self.sign > 0, self.sign < 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the coefficients: (n_blocks, n_features)."""
+        return len(self.pattern), self.X.shape[1]
+
+    @cached_property
+    def _chunks(self) -> list[tuple[slice, NDArray]]:
+        n_patterns, n_samples = self.patterns.shape
+        if self.patterns.size * 8 <= FLOAT_PATTERNS_BYTES:
+            return [(slice(0, n_patterns), self.patterns.astype(float))]
+        size = max(1, 2_000_000 // n_samples)
+        cuts = range(0, n_patterns, size)
+        return [(slice(start, start + size), self.patterns[start : start + size]) for start in cuts]
+
+    def __matmul__(self, V: NDArray) -> NDArray:
+        n, d = self.X.shape
+        U = np.zeros((len(self.patterns), self.n_outputs, d))
+        U[self.pattern[self._plus], self.output[self._plus]] = V[self._plus]
+        U[self.pattern[self._minus], self.output[self._minus]] -= V[self._minus]
+        U = U.reshape(len(U), -1)
+        total = np.zeros((n, U.shape[1]))
+        for rows, D in self._chunks:
+            total += D.astype(float, copy=False).T @ U[rows]
+        z = np.einsum("ncd,nd->nc", total.reshape(n, self.n_outputs, d), self.X)
+        return z[:, 0] if self.n_outputs == 1 else z
+
+    def adjoint(self, r: NDArray) -> NDArray:
+        """A_k^T r for every block, shape (n_blocks, n_features); r has the shape of the predictions."""
+        n, d = self.X.shape
+        M = (r.reshape(n, self.n_outputs, 1) * self.X[:, None, :]).reshape(n, -1)
+        G = np.concatenate([D.astype(float, copy=False) @ M for _, D in self._chunks])
+        return self.sign[:, None] * G.reshape(-1, self.n_outputs, d)[self.pattern, self.output]
+
+    def restrict(self, blocks: NDArray) -> Design:
+        """The map on some of the blocks; patterns that none of them uses are dropped."""
+        used, pattern = np.unique(self.pattern[blocks], return_inverse=True)
+        return Design(
+            self.X, self.patterns[used], pattern, self.sign[blocks], self.output[blocks], self.n_outputs
+        )
+
+    def squared_norm(self, weights: NDArray) -> float:
+        """Largest eigenvalue of A^T diag(weights) A, from below, by the power method (1 % accuracy)."""
+        if not len(self.pattern):
+            return 0.0
+        V = np.random.default_rng(0).standard_normal(self.shape)
+        weights = weights if self.n_outputs == 1 else weights[:, None]
+        value = 0.0
+        for _ in range(100):
+            V /= np.linalg.norm(V) or 1.0
+            V = self.adjoint(weights * (self @ V))
+            value, before = float(np.linalg.norm(V)), value
+            if value <= before * (1 + 1e-3):
+                break
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One convex program: data, loss, penalty, alpha.
+
+    Parameters
+    ----------
+    design : Design
+        The linear map.
+    y : array of shape (n_samples,)
+        Targets in the loss's coding (``loss.check_target``).
+    loss : Loss
+        See convexnn.losses.
+    penalty : Penalty
+        See convexnn.penalties.
+    alpha : float
+        Loss per unit of block norm.
+    sample_weight : array of shape (n_samples,)
+        Positive weights.
+    fit_intercept : bool
+        Whether an unpenalised constant (one for each output) is added to the predictions. It never appears among a
+        solver's unknowns: the loss is minimised over it exactly, and the result is again smooth in z, with no larger
+        Lipschitz constant.
+    """
+
+    design: Design
+    y: NDArray
+    loss: Loss
+    penalty: Penalty
+    alpha: float
+    sample_weight: NDArray
+    fit_intercept: bool = True
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the loss has a Lipschitz gradient."""
+        return bool(np.isfinite(self.loss.lipschitz))
+
+    def loss_value(self, z: NDArray) -> float:
+        """sum_i s_i l(y_i, z_i)."""
+        return float(self.sample_weight @ self.loss.value(self.y, z))
+
+    def gradient(self, z: NDArray) -> NDArray:
+        """Gradient of loss_value, the shape of z."""
+        g = self.loss.gradient(self.y, z)
+        return self.sample_weight.reshape((-1,) + (1,) * (g.ndim - 1)) * g
+
+    def objective(self, coef: NDArray, intercept: NDArray | float) -> float:
+        """Value of the program at coefficients (n_blocks, n_features) and intercept."""
+        return self.loss_value(self.design @ coef + intercept) + self.alpha * self.penalty.value(coef)
+
+    def best_intercept(self, z: NDArray, start: NDArray | float = 0.0) -> NDArray | float:
+        """The constant that minimises the loss of z + constant; 0 without ``fit_intercept``.
+
+        Newton's method: safeguarded by a bracket for one output, by a line search for several; for losses with kinks
+        a search over the kinks, which all lie at y - z.
+        """
+        if not self.fit_intercept:
+            return 0.0
+        if z.ndim > 1:
+            return self._best_intercepts(z, start)
+        if not self.smooth:
+            return self._best_kink(z)
+        c, low, high = float(start), -np.inf, np.inf
+        reach = 1.0 + float(np.ptp(z)) + float(np.ptp(self.y))
+        for _ in range(200):
+            g = self.gradient(z + c)
+            slope = g.sum()
+            if abs(slope) <= 1e-14 * np.abs(g).sum():
+                break
+            low, high = (low, c) if slope > 0 else (c, high)
+            curvature = self.sample_weight @ self.loss.hessian(self.y, z + c)
+            newton = -slope / curvature if curvature > 0 else -np.sign(slope) * reach
+            trial = c + np.clip(newton, -reach, reach)
+            if not low < trial < high:
+                trial = 0.5 * (low + high)
+            if trial == c or not low < trial < high:
+                break
+            # Steps may double while no bracket is known, so that a far start is left in logarithmic time.
+            reach = max(reach, 2 * abs(trial - c))
+            c = float(trial)
+        return c
+
+    def _best_intercepts(self, z, start):
+        c = np.zeros(z.shape[1]) + start
+        value = self.loss_value(z + c)
+        for _ in range(100):
+            slope = self.gradient(z + c).sum(axis=0)
+            hessian = np.tensordot(self.sample_weight, self.loss.hessian(self.y, z + c), axes=1)
+            step = -np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]
+            decrease = -float(slope @ step)
+            if decrease <= 1e-13 * abs(value):
+                # Newton's method is quadratic here: what is left after this step is below rounding.
+                return c + step
+            t, trial = 1.0, self.loss_value(z + c + step)
+            while trial > value - 1e-4 * t * decrease and t > 1e-10:
+                t *= 0.5
+                trial = self.loss_value(z + c + t * step)
+            c, value = c + t * step, trial
+        return c
+
+    def _best_kink(self, z):
+        kinks = np.unique(self.y - z)
+        between = np.concatenate([0.5 * (kinks[1:] + kinks[:-1]), [kinks[-1] + 1.0]])
+        low, high = 0, len(kinks) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self.gradient(z + between[middle]).sum() >= 0:
+                high = middle
+            else:
+                low = middle + 1
+        return float(kinks[low])
+
+    @cached_property
+    def null_model(self) -> tuple[NDArray | float, NDArray]:
+        """The best constant prediction, and its dual variable theta (n_samples,) or (n_samples, n_outputs).
+
+        For a loss with kinks theta balances the rows at the kink evenly so that it sums to zero.
+        """
+        z = np.zeros(len(self.y) if self.design.n_outputs == 1 else (len(self.y), self.design.n_outputs))
+        c = self.best_intercept(z)
+        theta = -self.gradient(z + c)
+        if self.fit_intercept and not self.smooth:
+            nudge = 1e-9 * (1.0 + float(np.ptp(self.y)))
+            below, above = -self.gradient(z + c - nudge), -self.gradient(z + c + nudge)
+            span = (below - above).sum()
+            share = np.clip(below.sum() / span, 0.0, 1.0) if span > 0 else 0.5
+            theta = below + share * (above - below)
+        return c, theta
+
+    @cached_property
+    def alpha_max(self) -> float:
+        """Smallest alpha for which all coefficients are zero, over the listed patterns.
+
+        Exact when theta of the null model is unique: always for a smooth loss; for a loss with kinks it is an upper
+        bound otherwise.
+        """
+        return self.penalty.dual_norm(self.design.adjoint(self.null_model[1]))
+
+    def dual_value(self, theta: NDArray) -> float:
+        """-sum_i (s_i l)^*(-theta_i): a lower bound on the program where theta is feasible, -inf outside the domain."""
+        s = self.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
+        return -float(self.sample_weight @ self.loss.conjugate(self.y, -theta / s))
+
+    def dual_bound(
+        self, theta: NDArray, correlations: NDArray | None = None, active: NDArray | None = None
+    ) -> tuple[float, NDArray]:
+        """The best lower bound that a guess of the dual variable gives after it is made feasible.
+
+        The guess is centred where there is an intercept, scaled until no listed block correlates with it by more than
+        alpha, and, should rounding have left it outside the domain of the conjugate, mixed with the interior dual
+        point of the null model.
+
+        Parameters
+        ----------
+        theta : array, shape of the predictions
+            Usually minus the gradient of the loss.
+        correlations : array of shape (n_blocks, n_features), optional
+            ``design.adjoint(theta)``, when it is known already.
+        active : array, optional
+            Warm start that the penalty's prox returned.
+
+        Returns
+        -------
+        bound : float
+            -inf when no feasible point was found.
+        theta : array
+            The feasible point that gives it.
+        """
+        if self.fit_intercept:
+            theta = theta - theta.mean(axis=0)
+        if correlations is None:
+            correlations = self.design.adjoint(theta)
+        price = self.penalty.dual_norm(correlations, self.alpha, active)
+        theta = theta * (self.alpha / price)
+        bound = self.dual_value(theta)
+        for share in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6):
+            if np.isfinite(bound):
+                break
+            anchor = self.null_model[1] * min(1.0, self.alpha / max(self.alpha_max, 1e-300))
+            mixed = (1 - share) * theta + share * anchor
+            bound, theta = (value, mixed) if np.isfinite(value := self.dual_value(mixed)) else (bound, theta)
+        return bound, theta
+
+    def restrict(self, blocks: NDArray) -> Problem:
+        """The program over some of the blocks."""
+        return Problem(
+            self.design.restrict(blocks),
+            self.y,
+            self.loss,
+            self.penalty.restrict(blocks),
+            self.alpha,
+            self.sample_weight,
+            self.fit_intercept,
+        )

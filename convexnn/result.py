@@ -1,0 +1,82 @@
+"""What a solver hands back: coefficients, and the two numbers that say how good they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: What each status means, and what to try next.
+STATUSES = {
+    "optimal": "the gap is within the tolerance",
+    "almost_optimal": "the solver stopped at reduced accuracy; another solver, or a larger tol, may be enough",
+    "max_iter": "the iteration limit came first; raise max_iter or tol, or alpha, or standardise the features",
+    "time_limit": "the time limit came first; raise max_time or tol",
+    "interrupted": "stopped by the user; the best coefficients so far are kept",
+    "failed": "the solver gave no usable point; try another solver, or standardise the features",
+}
+
+
+def relative_gap(primal: float, dual: float) -> float:
+    """(primal - dual) / |primal|, 0 when both are equal, inf when there is no bound.
+
+    Examples
+    --------
+    >>> relative_gap(2.0, 1.5)
+    0.25
+    """
+    gap = max(primal - dual, 0.0)
+    return gap / abs(primal) if gap > 0 and primal != 0 else (0.0 if gap == 0 else np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Solution of a Problem.
+
+    Attributes
+    ----------
+    coef : array of shape (n_blocks, n_features)
+        Block coefficients v_k; they lie in their cones.
+    intercept : float or array of shape (n_outputs,)
+        Unpenalised constant.
+    theta : array, shape of the predictions
+        Feasible dual point over the listed patterns.
+    primal, dual : float
+        Objective at coef and lower bound from theta.
+    status : str
+        A key of STATUSES.
+    message : str
+        The status in words, with the solver's own where it has some.
+    n_iter : int
+        Iterations.
+    history : list of dict
+        One entry for each evaluation of the gap: iteration, seconds, objective, relative_gap, blocks.
+    """
+
+    coef: NDArray
+    intercept: NDArray | float
+    theta: NDArray
+    primal: float
+    dual: float
+    status: str
+    message: str
+    n_iter: int
+    history: list[dict] = field(default_factory=list, repr=False)
+
+    @property
+    def gap(self) -> float:
+        """primal - dual, never below zero."""
+        return max(self.primal - self.dual, 0.0)
+
+    @property
+    def relative_gap(self) -> float:
+        """gap divided by |primal|."""
+        return relative_gap(self.primal, self.dual)
+
+    def __repr__(self) -> str:
+        blocks = np.count_nonzero(self.coef.any(axis=1))
+        return (
+            f"Result({self.status}, objective={self.primal:.6g}, relative gap={self.relative_gap:.1e}, "
+            f"{blocks} of {len(self.coef)} blocks, {self.n_iter} iterations)"
+        )

@@ -1,0 +1,169 @@
+"""Any conic solver that cvxpy can reach, Clarabel by default."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convexnn.problem import Problem
+from convexnn.result import STATUSES, Result, relative_gap
+
+# What the solvers call a time limit in seconds.
+TIME_LIMIT_OPTIONS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs", "MOSEK": "time_limit", "OSQP": "time_limit"}
+
+
+@dataclass(frozen=True)
+class CvxpySolver:
+    """The program handed to cvxpy as it stands: the reference, and the solver for losses with kinks.
+
+    Parameters
+    ----------
+    tol : float, default=1e-4
+        A solution whose recomputed relative gap is at most this is called optimal. Interior-point solvers are run at their own, tighter, accuracy.
+    max_iter : int, optional
+        Passed on as the solver's iteration limit.
+    max_time : float, optional
+        Limit in seconds, for solvers that have one.
+    backend : str, default="CLARABEL"
+        Any name in ``cvxpy.installed_solvers()``.
+    callback : callable, optional
+        Called once, with the only entry of the history.
+    """
+
+    tol: float = 1e-4
+    max_iter: int | None = None
+    max_time: float | None = None
+    backend: str = "CLARABEL"
+    callback: Callable[[dict], object] | None = None
+
+    def solve(self, problem: Problem, coef_init: NDArray | None = None) -> Result:
+        """Minimise the program.
+
+        Parameters
+        ----------
+        problem : Problem
+            Any loss.
+        coef_init : array of shape (n_blocks, n_features), optional
+            Kept as the answer when it is better than what the solver returns.
+
+        Returns
+        -------
+        result : Result
+            Coefficients after projection onto the cones, with the gap recomputed from the data.
+
+        Raises
+        ------
+        ValueError
+            When the backend is not installed: the message lists those that are.
+        """
+        import cvxpy as cp
+
+        if self.backend not in cp.installed_solvers():
+            raise ValueError(f"backend must be one of {cp.installed_solvers()}, got {self.backend!r}.")
+        start = perf_counter()
+        design = problem.design
+        n_outputs = design.n_outputs
+        V = cp.Variable(design.shape)
+        c = cp.Variable(n_outputs) if problem.fit_intercept else np.zeros(n_outputs)
+        z = cp.Variable((len(problem.y), n_outputs))
+        alpha = cp.Parameter(nonneg=True, value=problem.alpha)
+        columns = []
+        for output in range(n_outputs):
+            blocks = np.flatnonzero(design.output == output)
+            mix = np.zeros((len(design.patterns), len(blocks)))
+            mix[design.pattern[blocks], np.arange(len(blocks))] = design.sign[blocks]
+            inside = design.patterns.T.astype(float) @ mix
+            columns.append(cp.sum(cp.multiply(design.X, inside @ V[blocks]), axis=1) + c[output])
+        link = z == cp.vstack(columns).T
+        penalty, constraints = problem.penalty.cvxpy(V)
+        losses = problem.loss.cvxpy(problem.y, z[:, 0] if n_outputs == 1 else z)
+        program = cp.Problem(
+            cp.Minimize(problem.sample_weight @ losses + alpha * penalty), [link, *constraints]
+        )
+        options: dict = {"max_iter": self.max_iter} if self.max_iter else {}
+        if self.max_time is not None and self.backend in TIME_LIMIT_OPTIONS:
+            options[TIME_LIMIT_OPTIONS[self.backend]] = float(self.max_time)
+        try:
+            with warnings.catch_warnings():
+                # cvxpy warns of inaccurate solutions; the gap below says how inaccurate.
+                warnings.simplefilter("ignore")
+                program.solve(solver=self.backend, **options)
+            said = program.status
+        except cp.error.SolverError as error:
+            said = str(error)
+        except KeyboardInterrupt:
+            said = "interrupted"
+        return self._judge(problem, coef_init, V.value, link.dual_value, said, start)
+
+    def _judge(self, problem, coef_init, coef, theta, said, start) -> Result:
+        """The best feasible point at hand, graded from the problem's own data."""
+        candidates = [np.zeros(problem.design.shape)]
+        if coef_init is not None:
+            candidates.append(problem.penalty.prox(coef_init, 0.0)[0])
+        if coef is not None and np.isfinite(coef).all():
+            coef = problem.penalty.prox(coef, 0.0)[0]
+            candidates.append(coef)
+            if problem.smooth:
+                candidates.append(self._gradient_step(problem, coef))
+        scored = []
+        for V in candidates:
+            z = problem.design @ V
+            c = problem.best_intercept(z)
+            scored.append((problem.loss_value(z + c) + problem.alpha * problem.penalty.value(V), V, c))
+        primal, coef, intercept = min(scored, key=lambda item: item[0])
+        primal, coef, intercept = self._without_dust(problem, primal, coef, intercept)
+        guesses = [problem.null_model[1]]
+        if problem.smooth:
+            guesses.append(-problem.gradient(problem.design @ coef + intercept))
+        if theta is not None and np.isfinite(theta).all():
+            theta = theta.reshape(problem.null_model[1].shape)
+            if theta.ndim > 1:
+                theta = theta - theta.mean(axis=1, keepdims=True)
+            guesses += [theta, -theta]
+        dual, theta = max((problem.dual_bound(guess) for guess in guesses), key=lambda item: item[0])
+        gap = relative_gap(primal, dual)
+        if gap <= self.tol:
+            status = "optimal"
+        elif said == "interrupted":
+            status = "interrupted"
+        elif self.max_time is not None and perf_counter() - start >= self.max_time:
+            status = "time_limit"
+        elif said in ("optimal", "optimal_inaccurate", "user_limit"):
+            status = "max_iter" if said == "user_limit" else "almost_optimal"
+        else:
+            status = "failed"
+        blocks = int(np.count_nonzero(coef.any(axis=1)))
+        entry = dict(
+            iteration=1, seconds=perf_counter() - start, objective=primal, relative_gap=gap, blocks=blocks
+        )
+        if self.callback is not None:
+            self.callback(entry)
+        message = f"{STATUSES[status]} ({self.backend} said: {said})"
+        return Result(coef, intercept, theta, primal, dual, status, message, 1, [entry])
+
+    @staticmethod
+    def _without_dust(problem, primal, coef, intercept):
+        """Drop the blocks that an interior point left just above zero, as long as it costs nothing that matters."""
+        lengths = np.linalg.norm(coef, axis=1, keepdims=True)
+        for share in (1e-4, 1e-5, 1e-6, 1e-7, 1e-8):
+            trial = np.where(lengths > share * lengths.max(initial=0.0), coef, 0.0)
+            z = problem.design @ trial
+            c = problem.best_intercept(z)
+            value = problem.loss_value(z + c) + problem.alpha * problem.penalty.value(trial)
+            if value <= primal + 1e-9 * abs(primal):
+                return value, trial, c
+        return primal, coef, intercept
+
+    @staticmethod
+    def _gradient_step(problem: Problem, coef: NDArray) -> NDArray:
+        """One proximal gradient step: it never raises the objective, and makes the interior point's dust zero."""
+        design = problem.design
+        L = 1.05 * problem.loss.lipschitz * design.squared_norm(problem.sample_weight)
+        z = design @ coef
+        G = design.adjoint(problem.gradient(z + problem.best_intercept(z)))
+        return problem.penalty.prox(coef - G / L, problem.alpha / L)[0]
