@@ -232,30 +232,38 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
     """
     X = check_data(X)
     n_samples, n_features = X.shape
-    normals, basis, _, _ = _essential(X, np.zeros(n_samples, dtype=np.uint64))
-    forecast = count_patterns(max(len(normals), 1), basis.shape[1])
+    # The rows of an orthonormal basis of the column space have the same patterns, however the columns are scaled.
+    balanced = X / _positive(np.linalg.norm(X, axis=1, keepdims=True))
+    column = _positive(np.linalg.norm(balanced, axis=0))
+    left, singular, right = svd(balanced / column, full_matrices=False, lapack_driver="gesvd")
+    rank = int(np.count_nonzero(singular > PARALLEL_TOL * singular[0])) if singular[0] > 0 else 0
+    rows = left[:, :rank] * (np.linalg.norm(X, axis=1, keepdims=True) > 0)
+    to_gates = (right[:rank] / singular[:rank, None] if rank else right[:0]) / column
+    weights = np.random.default_rng(0).integers(2**64, size=n_samples, dtype=np.uint64)
+    n_distinct = len(_essential(rows, weights)[0])
+    forecast = count_patterns(max(n_distinct, 1), rank)
     n_bytes = forecast * ((n_samples + 7) // 8 + 8 * n_features)
     if forecast > max_patterns:
         raise ValueError(
-            f"X has up to {forecast:,} activation patterns ({len(normals):,} distinct hyperplanes, rank "
-            f"{basis.shape[1]}), {n_bytes:,} bytes, above max_patterns={max_patterns:,}; raise max_patterns, or "
+            f"X has up to {forecast:,} activation patterns ({n_distinct:,} distinct hyperplanes, rank {rank}), "
+            f"{n_bytes:,} bytes, above max_patterns={max_patterns:,}; raise max_patterns, or "
             "sample_patterns(X, n_patterns) for a part of them."
         )
-    rng = np.random.default_rng(0)
-    gates, keys = _cells(X, rng.integers(2**64, size=n_samples, dtype=np.uint64))
+    gates, keys = _cells(rows, weights)
+    gates = gates @ to_gates
+    gates /= _positive(np.linalg.norm(gates, axis=1, keepdims=True))
     packed = np.empty((len(gates), (n_samples + 7) // 8), dtype=np.uint8)
-    weak = 0
-    solid = np.linalg.norm(X, axis=1) > 0
-    lengths = np.where(solid, np.linalg.norm(X, axis=1), 1.0)[:, None]
-    for rows in _batches(len(gates), n_samples):
-        side = (X / lengths) @ gates[rows].T
-        weak += int(np.count_nonzero(np.abs(side[solid]).min(axis=0, initial=np.inf) < 1e-15))
-        packed[rows] = np.packbits((side >= 0).T, axis=1)
-    if weak or len(np.unique(keys)) != len(keys):
-        raise ValueError(
-            f"X has cells too thin for double precision ({weak} witness gates within rounding of a hyperplane); "
-            "standardise the features or round the data."
-        )
+    wrong = len(keys) - len(np.unique(keys))
+    for part in _batches(len(gates), n_samples):
+        side = X @ gates[part].T
+        active = side >= 0
+        packed[part] = np.packbits(active.T, axis=1)
+        wrong += np.count_nonzero(weights @ active != keys[part])
+        np.abs(side, out=side)
+        side[rows.any(axis=1)] -= 1e-15 * (np.abs(X[rows.any(axis=1)]) @ np.abs(gates[part].T))
+        wrong += np.count_nonzero(side < 0)
+    if wrong:
+        raise _thin_cells(wrong)
     return Arrangement(packed, np.ascontiguousarray(gates.T), n_samples, complete=True)
 
 
@@ -309,7 +317,7 @@ def sample_patterns(
     if method == "gaussian":
         return Arrangement.from_gates(X, rng.standard_normal((n_patterns, X.shape[1])).T)
     normals, basis, _, _ = _essential(X, np.zeros(len(X), dtype=np.uint64))
-    n_points = basis.shape[1] - 1
+    n_points = max(basis.shape[1] - 1, 0)
     gates = np.empty((n_patterns + 1, X.shape[1]))
     for k in range(0, n_patterns, 2):
         through = normals[rng.choice(len(normals), size=n_points, replace=False)] if len(normals) else normals
@@ -360,9 +368,20 @@ def patterns_of(network, X: ArrayLike, *, hidden_bias: str = "penalized") -> Arr
     return Arrangement.from_gates(X, weights.T)
 
 
+def _positive(lengths: NDArray) -> NDArray:
+    """Divisors: the lengths, with 1 in place of 0."""
+    return np.where(lengths > 0, lengths, 1.0)
+
+
+def _thin_cells(count) -> ValueError:
+    return ValueError(
+        f"X has cells too thin for double precision ({count} seen); round the data, or use sample_patterns."
+    )
+
+
 def _batches(n_columns: int, n_rows: int) -> list[slice]:
-    """Column slices that keep a float64 block of n_rows rows near 16 MB."""
-    size = max(1, 2_000_000 // max(n_rows, 1))
+    """Column slices that keep a float64 block of n_rows rows near 4 MB."""
+    size = max(1, 500_000 // max(n_rows, 1))
     return [slice(start, min(start + size, n_columns)) for start in range(0, n_columns, size)]
 
 
@@ -426,7 +445,9 @@ def _cells(X: NDArray, weights: NDArray[np.uint64]) -> tuple[NDArray, NDArray[np
         faces, face_keys = _cells(earlier - np.outer(earlier @ row, row), weights[:i])
         side = witnesses[:size] @ row
         order = np.argsort(keys[:size])
-        parent = order[np.searchsorted(keys[:size], face_keys, sorter=order)]
+        parent = order[np.minimum(np.searchsorted(keys[:size], face_keys, sorter=order), size - 1)]
+        if not np.array_equal(keys[parent], face_keys):
+            raise _thin_cells(np.count_nonzero(keys[parent] != face_keys))
         # A face strictly inside the cells it splits: half-way to the first earlier hyperplane on either side.
         reach = np.abs(faces @ earlier.T) / np.maximum(np.abs(earlier @ row), 1e-300)
         near = faces + (0.5 * np.minimum(reach.min(axis=1), 2.0))[:, None] * row

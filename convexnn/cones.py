@@ -11,6 +11,8 @@ from scipy.optimize import nnls
 
 # Violations are measured on unit rows, relative to the length of the projected vector.
 FEASIBILITY_TOL = 1e-12
+# A projection shorter than this share of the projected vector is zero: its direction would be rounding error.
+ZERO = 1e-12
 
 
 def project_onto_cones(
@@ -67,43 +69,51 @@ def project_onto_cones(
 def _project(Q, rows, patterns, active, floor):
     """The projection for unit vectors Q, and the final active sets."""
     n_features = Q.shape[1]
-    V, multipliers, active = _drop_negative(Q, rows, patterns, active)
+    floor = np.maximum(floor, ZERO)
+    V, multipliers, active = _start(Q, rows, patterns, active)
     lengths = np.linalg.norm(V, axis=1)
     V[lengths <= floor] = 0.0
     open_blocks = np.flatnonzero(lengths > floor)
     signs = np.where(patterns[open_blocks], 1.0, -1.0)
+    hard: list[NDArray] = []
     for _ in range(5 * n_features + 20):
         if not len(open_blocks):
-            return V, active
+            break
         side = V[open_blocks] @ rows.T
         side *= signs
         worst = np.argmin(side, axis=1)
         tolerance = np.maximum(FEASIBILITY_TOL * lengths[open_blocks], 4e-16 * multipliers[open_blocks].sum(axis=1))
         stay = side[np.arange(len(worst)), worst] < -tolerance
-        # A full active set, or a row that is in it already, is a vertex at rounding accuracy.
+        # A violated row that is in the set already, or that finds it full: rounding has spoilt the small system.
         sets = active[open_blocks]
-        stay &= (sets < 0).any(axis=1) & ~(sets == worst[:, None]).any(axis=1)
+        stuck = stay & ((sets >= 0).all(axis=1) | (sets == worst[:, None]).any(axis=1))
+        hard.append(open_blocks[stuck])
+        stay &= ~stuck
         if not stay.all():
             open_blocks, worst, sets, signs = open_blocks[stay], worst[stay], sets[stay], signs[stay]
         if not len(open_blocks):
-            return V, active
+            break
         slot = np.argmax(sets < 0, axis=1)
         sets[np.arange(len(slot)), slot] = worst
-        V[open_blocks], multipliers[open_blocks], active[open_blocks] = _step(
+        V[open_blocks], multipliers[open_blocks], active[open_blocks], sound = _step(
             Q[open_blocks], rows, patterns[open_blocks], sets, multipliers[open_blocks]
         )
+        hard.append(open_blocks[~sound])
         lengths[open_blocks] = np.linalg.norm(V[open_blocks], axis=1)
-        gone = lengths[open_blocks] <= np.maximum(floor[open_blocks], 1e-14)
-        V[open_blocks[gone]] = 0.0
-        if gone.any():
-            open_blocks, signs = open_blocks[~gone], signs[~gone]
-    for k in open_blocks:
+        gone = lengths[open_blocks] <= floor[open_blocks]
+        V[open_blocks[gone & sound]] = 0.0
+        if gone.any() or not sound.all():
+            open_blocks, signs = open_blocks[~gone & sound], signs[~gone & sound]
+    for k in np.concatenate([*hard, open_blocks]).astype(int):
         V[k] = _project_one(Q[k], rows * np.where(patterns[k], 1.0, -1.0)[:, None])
+        active[k] = -1
+        if np.linalg.norm(V[k]) <= floor[k]:
+            V[k] = 0.0
     return V, active
 
 
 def _face(Q, rows, patterns, active):
-    """Multipliers of the active rows, and the projection onto the subspace where those rows vanish."""
+    """Projection onto the subspace where the active rows vanish, their multipliers, and whether it can be trusted."""
     width = max(1, int((active >= 0).sum(axis=1).max(initial=0)))
     order = np.argsort(active < 0, axis=1, kind="stable")[:, :width]
     rows_used = np.take_along_axis(active, order, axis=1)
@@ -124,37 +134,44 @@ def _face(Q, rows, patterns, active):
         solved[rough] += more
     multipliers = np.zeros_like(Q)
     np.put_along_axis(multipliers, order, solved[:, :, 0] * used, axis=1)
-    return V, multipliers
+    sound = np.ones(len(Q), dtype=bool)
+    # Dependent rows: their Gram matrix says nothing.
+    sound[rough] = np.abs(np.einsum("kmd,kd->km", B[rough], V[rough])).max(axis=1) <= 1e-12
+    return V, multipliers, sound
 
 
-def _drop_negative(Q, rows, patterns, active):
-    """Start from a guessed active set: drop rows with negative multipliers until none is left."""
+def _start(Q, rows, patterns, active):
+    """From a guessed active set: drop rows with negative multipliers until none is left; forget an unusable guess."""
     V, multipliers = Q.copy(), np.zeros_like(Q)
     k = np.flatnonzero((active >= 0).any(axis=1))
     while len(k):
-        V[k], multipliers[k] = _face(Q[k], rows, patterns[k], active[k])
+        V[k], multipliers[k], sound = _face(Q[k], rows, patterns[k], active[k])
         negative = (multipliers[k] < 0) & (active[k] >= 0)
-        active[k] = np.where(negative, -1, active[k])
-        k = k[negative.any(axis=1)]
+        active[k] = np.where(negative | ~sound[:, None], -1, active[k])
+        V[k[~sound]] = Q[k[~sound]]
+        k = k[negative.any(axis=1) & sound]
     multipliers[active < 0] = 0.0
     return V, multipliers, active
 
 
 def _step(Q, rows, patterns, active, multipliers):
     """Inner loop of NNLS: move to the minimiser on the enlarged set, dropping rows that block the way."""
-    V = np.empty_like(Q)
+    V = Q.copy()
+    sound = np.ones(len(Q), dtype=bool)
     k = np.arange(len(Q))
     while len(k):
-        V[k], target = _face(Q[k], rows, patterns[k], active[k])
+        V[k], target, sound[k] = _face(Q[k], rows, patterns[k], active[k])
         blocking = (target <= 0) & (active[k] >= 0)
-        ratio = np.where(blocking, multipliers[k] / np.where(blocking, multipliers[k] - target, 1.0), 1.0)
-        step = np.nan_to_num(ratio, nan=0.0).min(axis=1, keepdims=True)
+        descent = multipliers[k] - target
+        ratio = np.where(blocking, 0.0, 1.0)
+        np.divide(multipliers[k], descent, out=ratio, where=blocking & (descent > 0))
+        step = ratio.min(axis=1, keepdims=True)
         multipliers[k] += step * (target - multipliers[k])
-        leave = blocking & (np.nan_to_num(ratio, nan=0.0) <= step)
+        leave = blocking & (ratio <= step)
         active[k] = np.where(leave, -1, active[k])
         multipliers[k] = np.where(active[k] >= 0, multipliers[k], 0.0)
-        k = k[leave.any(axis=1)]
-    return V, multipliers, active
+        k = k[leave.any(axis=1) & sound[k]]
+    return V, multipliers, active, sound
 
 
 def _project_one(q, signed_rows):

@@ -11,13 +11,15 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logsumexp, softmax, xlogy
+from scipy.special import expit, xlogy
 
 
 class Loss(Protocol):
     """What the rest of the package asks of a loss. ``n`` samples, ``C`` outputs; z has shape (n,) or (n, C)."""
 
     name: ClassVar[str]
+    #: "real", "signs" (-1 and +1) or "classes" (0 .. C - 1).
+    target: ClassVar[str]
     #: Largest eigenvalue of the Hessian of one sample; inf marks a loss without a gradient everywhere.
     lipschitz: float
 
@@ -72,6 +74,7 @@ class Squared:
     """
 
     name: ClassVar[str] = "squared"
+    target: ClassVar[str] = "real"
     lipschitz: ClassVar[float] = 1.0
 
     def check_target(self, y):
@@ -108,6 +111,7 @@ class Huber:
 
     delta: float = 1.35
     name: ClassVar[str] = "huber"
+    target: ClassVar[str] = "real"
     lipschitz: ClassVar[float] = 1.0
 
     def __post_init__(self):
@@ -142,6 +146,7 @@ class LogLoss:
     """l = log(1 + exp(-y z)) for y in {-1, +1}: the negative log-likelihood of two classes."""
 
     name: ClassVar[str] = "log_loss"
+    target: ClassVar[str] = "signs"
     lipschitz: ClassVar[float] = 0.25
 
     def check_target(self, y):
@@ -167,11 +172,17 @@ class LogLoss:
         return cp.logistic(cp.multiply(-y, z))
 
 
+def _softmax(z: NDArray) -> NDArray:
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
 @dataclass(frozen=True)
 class MultinomialLogLoss:
     """l = logsumexp(z) - z[y] for y in 0 .. C - 1 and z of length C: the softmax cross-entropy."""
 
     name: ClassVar[str] = "multinomial_log_loss"
+    target: ClassVar[str] = "classes"
     lipschitz: ClassVar[float] = 0.5
 
     def check_target(self, y):
@@ -181,15 +192,16 @@ class MultinomialLogLoss:
         return y.astype(int)
 
     def value(self, y, z):
-        return logsumexp(z, axis=1) - z[np.arange(len(y)), y]
+        # Differences first: the loss of a confident prediction keeps its relative accuracy.
+        return np.logaddexp.reduce(z - z[np.arange(len(y)), y][:, None], axis=1)
 
     def gradient(self, y, z):
-        p = softmax(z, axis=1)
+        p = _softmax(z)
         p[np.arange(len(y)), y] -= 1
         return p
 
     def hessian(self, y, z):
-        p = softmax(z, axis=1)
+        p = _softmax(z)
         return p[:, :, None] * (np.eye(z.shape[1]) - p[:, None, :])
 
     def conjugate(self, y, t):
@@ -211,6 +223,7 @@ class SquaredHinge:
     """l = max(0, 1 - y z)^2 for y in {-1, +1}."""
 
     name: ClassVar[str] = "squared_hinge"
+    target: ClassVar[str] = "signs"
     lipschitz: ClassVar[float] = 2.0
 
     def check_target(self, y):
@@ -240,6 +253,7 @@ class Hinge:
     """l = max(0, 1 - y z) for y in {-1, +1}."""
 
     name: ClassVar[str] = "hinge"
+    target: ClassVar[str] = "signs"
     lipschitz: ClassVar[float] = inf
 
     def check_target(self, y):
@@ -276,6 +290,7 @@ class Quantile:
 
     q: float = 0.5
     name: ClassVar[str] = "quantile"
+    target: ClassVar[str] = "real"
     lipschitz: ClassVar[float] = inf
 
     def __post_init__(self):
@@ -308,6 +323,7 @@ class Absolute:
     """l = |y - z|."""
 
     name: ClassVar[str] = "absolute"
+    target: ClassVar[str] = "real"
     lipschitz: ClassVar[float] = inf
 
     def check_target(self, y):

@@ -32,8 +32,8 @@ class Penalty(Protocol):
     def restrict(self, blocks: NDArray) -> Penalty:
         """The same penalty on some of the blocks."""
 
-    def cvxpy(self, V: Any) -> tuple[Any, list]:
-        """The value as a cvxpy expression, and the constraints that it needs."""
+    def cvxpy(self, V: Any, samples: NDArray) -> tuple[Any, list]:
+        """The value as a cvxpy expression, and the constraints that it needs, on some of the samples."""
 
 
 class GroupLasso:
@@ -59,7 +59,7 @@ class GroupLasso:
     def restrict(self, blocks):
         return self
 
-    def cvxpy(self, V):
+    def cvxpy(self, V, samples):
         import cvxpy as cp
 
         return cp.sum(cp.norm(V, 2, axis=1)), []
@@ -95,7 +95,7 @@ class ConeGroupLasso:
         if active is None:
             active = np.full(V.shape, -1)
         # |P q| <= |q|, so only blocks longer than the threshold can survive it.
-        k = np.flatnonzero(np.einsum("kd,kd->k", V, V) > threshold**2)
+        k = np.flatnonzero(np.linalg.norm(V, axis=1) > threshold)
         out[k], active[k] = project_onto_cones(V[k], self.rows, self.patterns[self.pattern[k]], active[k], threshold)
         lengths = np.linalg.norm(out[k], axis=1, keepdims=True)
         out[k] *= 1 - threshold / np.maximum(lengths, max(threshold, 1e-300))
@@ -120,11 +120,11 @@ class ConeGroupLasso:
     def restrict(self, blocks):
         return ConeGroupLasso(self.rows, self.patterns, self.pattern[blocks])
 
-    def cvxpy(self, V):
+    def cvxpy(self, V, samples):
         import cvxpy as cp
 
-        signs = np.where(self.patterns[self.pattern], 1.0, -1.0)
-        return cp.sum(cp.norm(V, 2, axis=1)), [cp.multiply(signs, V @ self.rows.T) >= 0]
+        signs = np.where(self.patterns[:, samples][self.pattern], 1.0, -1.0)
+        return cp.sum(cp.norm(V, 2, axis=1)), [cp.multiply(signs, V @ self.rows[samples].T) >= 0]
 
 
 #: Every penalty by name; the tests run over it.

@@ -72,7 +72,7 @@ class Design:
         U = np.zeros((len(self.patterns), self.n_outputs, d))
         U[self.pattern[self._plus], self.output[self._plus]] = V[self._plus]
         U[self.pattern[self._minus], self.output[self._minus]] -= V[self._minus]
-        U = U.reshape(len(U), -1)
+        U = U.reshape(len(U), self.n_outputs * d)
         total = np.zeros((n, U.shape[1]))
         for rows, D in self._chunks:
             total += D.astype(float, copy=False).T @ U[rows]
@@ -94,17 +94,17 @@ class Design:
         )
 
     def squared_norm(self, weights: NDArray) -> float:
-        """Largest eigenvalue of A^T diag(weights) A, from below, by the power method (1 % accuracy)."""
+        """Largest eigenvalue of A^T diag(weights) A, from below, by the power method."""
         if not len(self.pattern):
             return 0.0
         V = np.random.default_rng(0).standard_normal(self.shape)
         weights = weights if self.n_outputs == 1 else weights[:, None]
         value = 0.0
-        for _ in range(100):
+        for _ in range(200):
             V /= np.linalg.norm(V) or 1.0
             V = self.adjoint(weights * (self @ V))
             value, before = float(np.linalg.norm(V)), value
-            if value <= before * (1 + 1e-3):
+            if value <= before * (1 + 1e-5):
                 break
         return value
 
@@ -202,10 +202,14 @@ class Problem:
             if decrease <= 1e-13 * abs(value):
                 # Newton's method is quadratic here: what is left after this step is below rounding.
                 return c + step
-            t, trial = 1.0, self.loss_value(z + c + step)
-            while trial > value - 1e-4 * t * decrease and t > 1e-10:
+            # Far from the minimum the Hessian vanishes and Newton's step is much too long.
+            t = min(1.0, 4.0 / np.abs(step).max())
+            trial = self.loss_value(z + c + t * step)
+            while trial > value - 1e-4 * t * decrease and t > 1e-4:
                 t *= 0.5
                 trial = self.loss_value(z + c + t * step)
+            if trial >= value:
+                return c
             c, value = c + t * step, trial
         return c
 

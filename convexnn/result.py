@@ -27,7 +27,9 @@ def relative_gap(primal: float, dual: float) -> float:
     0.25
     """
     gap = max(primal - dual, 0.0)
-    return gap / abs(primal) if gap > 0 and primal != 0 else (0.0 if gap == 0 else np.inf)
+    if gap == 0.0:
+        return 0.0
+    return gap / abs(primal) if np.isfinite(gap) and primal != 0 else np.inf
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from convexnn.problem import Problem
 from convexnn.result import STATUSES, Result, relative_gap
 
-# What the solvers call a time limit in seconds.
+# What the backends call a time limit in seconds, and an iteration limit.
 TIME_LIMIT_OPTIONS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs", "MOSEK": "time_limit", "OSQP": "time_limit"}
+ITERATION_OPTIONS = {"CLARABEL": "max_iter", "SCS": "max_iters", "OSQP": "max_iter", "ECOS": "max_iters"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class CvxpySolver:
     Parameters
     ----------
     tol : float, default=1e-4
-        A solution whose recomputed relative gap is at most this is called optimal. Interior-point solvers are run at their own, tighter, accuracy.
+        A solution whose recomputed relative gap is at most this is called optimal. Backends run at their own accuracy.
     max_iter : int, optional
         Passed on as the solver's iteration limit.
     max_time : float, optional
@@ -68,24 +69,30 @@ class CvxpySolver:
         start = perf_counter()
         design = problem.design
         n_outputs = design.n_outputs
+        # Equal rows are one row with the sum of their weights: every row costs a constraint for each block. The order
+        # of the rows becomes canonical with it.
+        table = np.column_stack([design.X, problem.y, np.packbits(design.patterns, axis=0).T])
+        _, first, row = np.unique(table, axis=0, return_index=True, return_inverse=True)
+        weights = np.bincount(row, problem.sample_weight)
+        X, patterns = design.X[first], design.patterns[:, first]
         V = cp.Variable(design.shape)
         c = cp.Variable(n_outputs) if problem.fit_intercept else np.zeros(n_outputs)
-        z = cp.Variable((len(problem.y), n_outputs))
+        z = cp.Variable((len(first), n_outputs))
         alpha = cp.Parameter(nonneg=True, value=problem.alpha)
         columns = []
         for output in range(n_outputs):
             blocks = np.flatnonzero(design.output == output)
-            mix = np.zeros((len(design.patterns), len(blocks)))
+            mix = np.zeros((len(patterns), len(blocks)))
             mix[design.pattern[blocks], np.arange(len(blocks))] = design.sign[blocks]
-            inside = design.patterns.T.astype(float) @ mix
-            columns.append(cp.sum(cp.multiply(design.X, inside @ V[blocks]), axis=1) + c[output])
+            inside = patterns.T.astype(float) @ mix
+            columns.append(cp.sum(cp.multiply(X, inside @ V[blocks]), axis=1) + c[output])
         link = z == cp.vstack(columns).T
-        penalty, constraints = problem.penalty.cvxpy(V)
-        losses = problem.loss.cvxpy(problem.y, z[:, 0] if n_outputs == 1 else z)
-        program = cp.Problem(
-            cp.Minimize(problem.sample_weight @ losses + alpha * penalty), [link, *constraints]
-        )
-        options: dict = {"max_iter": self.max_iter} if self.max_iter else {}
+        penalty, constraints = problem.penalty.cvxpy(V, first)
+        losses = problem.loss.cvxpy(problem.y[first], z[:, 0] if n_outputs == 1 else z)
+        program = cp.Problem(cp.Minimize(weights @ losses + alpha * penalty), [link, *constraints])
+        options: dict = {}
+        if self.max_iter is not None and self.backend in ITERATION_OPTIONS:
+            options[ITERATION_OPTIONS[self.backend]] = self.max_iter
         if self.max_time is not None and self.backend in TIME_LIMIT_OPTIONS:
             options[TIME_LIMIT_OPTIONS[self.backend]] = float(self.max_time)
         try:
@@ -98,7 +105,8 @@ class CvxpySolver:
             said = str(error)
         except KeyboardInterrupt:
             said = "interrupted"
-        return self._judge(problem, coef_init, V.value, link.dual_value, said, start)
+        theta = None if link.dual_value is None else link.dual_value[row] * (problem.sample_weight / weights[row])[:, None]
+        return self._judge(problem, coef_init, V.value, theta, said, start)
 
     def _judge(self, problem, coef_init, coef, theta, said, start) -> Result:
         """The best feasible point at hand, graded from the problem's own data."""
@@ -141,8 +149,11 @@ class CvxpySolver:
         entry = dict(
             iteration=1, seconds=perf_counter() - start, objective=primal, relative_gap=gap, blocks=blocks
         )
-        if self.callback is not None:
-            self.callback(entry)
+        try:
+            if self.callback is not None:
+                self.callback(entry)
+        except KeyboardInterrupt:
+            status = "interrupted"
         message = f"{STATUSES[status]} ({self.backend} said: {said})"
         return Result(coef, intercept, theta, primal, dual, status, message, 1, [entry])
 
@@ -163,7 +174,7 @@ class CvxpySolver:
     def _gradient_step(problem: Problem, coef: NDArray) -> NDArray:
         """One proximal gradient step: it never raises the objective, and makes the interior point's dust zero."""
         design = problem.design
-        L = 1.05 * problem.loss.lipschitz * design.squared_norm(problem.sample_weight)
+        L = max(1.05 * problem.loss.lipschitz * design.squared_norm(problem.sample_weight), 1e-300)
         z = design @ coef
         G = design.adjoint(problem.gradient(z + problem.best_intercept(z)))
         return problem.penalty.prox(coef - G / L, problem.alpha / L)[0]

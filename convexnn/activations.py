@@ -1,0 +1,168 @@
+"""Activations: how a list of patterns becomes a Problem, and how coefficients become a Network and back."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convexnn.arrangements import Arrangement
+from convexnn.losses import Loss
+from convexnn.network import Network
+from convexnn.penalties import ConeGroupLasso, GroupLasso
+from convexnn.problem import Design, Problem
+
+# A neuron counts as on a sample's hyperplane when its unit weights come this close to it.
+ON_HYPERPLANE = 1e-9
+
+
+class ReLU:
+    """Exact ReLU: two blocks (output weight + and -) for each pattern and output, each kept in its cone.
+
+    Block k becomes the neuron w = v_k / sqrt|v_k|, a = sign_k sqrt|v_k|, and the penalties agree:
+    (|w|^2 + a^2) / 2 = |v_k|.
+    """
+
+    name = "relu"
+    signs = (1.0, -1.0)
+
+    def penalty(self, X, patterns, pattern):
+        return ConeGroupLasso(X, patterns, pattern)
+
+    def network(self, problem: Problem, coef: NDArray, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
+        """The network of coefficients (n_blocks, n_features), one neuron for each non-zero block."""
+        blocks = np.flatnonzero(coef.any(axis=1))
+        root = np.sqrt(np.linalg.norm(coef[blocks], axis=1))
+        hidden = _split(coef[blocks] / root[:, None], hidden_bias)
+        return Network(*hidden, _outputs(problem.design, blocks, root * problem.design.sign[blocks]), intercept)
+
+    def coef(self, network: Network, problem: Problem, hidden_bias: str) -> NDArray:
+        """Coefficients of a network whose patterns are all listed, shape (n_blocks, n_features)."""
+        if network.gate_weights is not None:
+            raise ValueError("network has gates; use activation='gated_relu' or network.to_relu(X).")
+        weights = _join(network.hidden_weights, network.hidden_biases, hidden_bias)
+        return _place(network, problem, weights, weights, signed=True)
+
+
+class GatedReLU:
+    """Gated ReLU: one free block for each pattern and output; the gate is fixed, the weights are not bound to it."""
+
+    name = "gated_relu"
+    signs = (1.0,)
+
+    def penalty(self, X, patterns, pattern):
+        return GroupLasso()
+
+    def network(self, problem: Problem, coef: NDArray, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
+        """The network of coefficients (n_blocks, n_features), one neuron for each non-zero block."""
+        blocks = np.flatnonzero(coef.any(axis=1))
+        root = np.sqrt(np.linalg.norm(coef[blocks], axis=1))
+        hidden = _split(coef[blocks] / root[:, None], hidden_bias)
+        gates = _split(arrangement.gates[:, problem.design.pattern[blocks]].T, hidden_bias)
+        return Network(*hidden, _outputs(problem.design, blocks, root), intercept, *gates)
+
+    def coef(self, network: Network, problem: Problem, hidden_bias: str) -> NDArray:
+        """Coefficients of a network whose gates are all listed, shape (n_blocks, n_features)."""
+        if network.gate_weights is None:
+            raise ValueError("network has no gates; use activation='relu'.")
+        gates = _join(network.gate_weights, network.gate_biases, hidden_bias)
+        weights = _join(network.hidden_weights, network.hidden_biases, hidden_bias)
+        return _place(network, problem, gates, weights, signed=False)
+
+
+#: Every activation by name.
+ACTIVATIONS: dict[str, type] = {"relu": ReLU, "gated_relu": GatedReLU}
+
+
+def lift(
+    activation: ReLU | GatedReLU,
+    X: NDArray,
+    y: NDArray,
+    arrangement: Arrangement,
+    loss: Loss,
+    alpha: float,
+    sample_weight: NDArray,
+    fit_intercept: bool = True,
+    n_outputs: int = 1,
+) -> Problem:
+    """The convex program of a list of patterns.
+
+    Parameters
+    ----------
+    activation : ReLU or GatedReLU
+        Which signs and which penalty.
+    X : array of shape (n_samples, n_features)
+        The data, with its ones column if hidden biases are wanted.
+    y : array of shape (n_samples,)
+        Targets in the loss's coding.
+    arrangement : Arrangement
+        Patterns of X.
+    loss : Loss
+        See convexnn.losses.
+    alpha : float
+        Loss per unit of block norm.
+    sample_weight : array of shape (n_samples,)
+        Positive weights.
+    fit_intercept : bool, default=True
+        Unpenalised constant.
+    n_outputs : int, default=1
+        Columns of the prediction; every block feeds one of them.
+
+    Returns
+    -------
+    problem : Problem
+        Blocks ordered by output, then sign, then pattern.
+    """
+    patterns = np.ascontiguousarray(arrangement.patterns.T)
+    signs = np.array(activation.signs)
+    output, sign, pattern = np.meshgrid(np.arange(n_outputs), signs, np.arange(len(patterns)), indexing="ij")
+    design = Design(X, patterns, pattern.ravel(), sign.ravel(), output.ravel(), n_outputs)
+    penalty = activation.penalty(X, patterns, design.pattern)
+    return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept)
+
+
+def _split(vectors: NDArray, hidden_bias: str) -> tuple[NDArray, NDArray]:
+    """Weights and biases of vectors that end in a bias coordinate when hidden_bias is "penalized"."""
+    if hidden_bias == "none":
+        return vectors, np.zeros(len(vectors))
+    return np.ascontiguousarray(vectors[:, :-1]), vectors[:, -1].copy()
+
+
+def _join(weights, biases, hidden_bias: str) -> NDArray:
+    if hidden_bias == "none":
+        if np.any(biases):
+            raise ValueError("hidden_bias='none' needs a network without hidden biases.")
+        return weights
+    return np.column_stack([weights, biases])
+
+
+def _outputs(design: Design, blocks: NDArray, amounts: NDArray) -> NDArray:
+    if design.n_outputs == 1:
+        return amounts
+    output = np.zeros((len(blocks), design.n_outputs))
+    output[np.arange(len(blocks)), design.output[blocks]] = amounts
+    return output
+
+
+def _place(network: Network, problem: Problem, gates: NDArray, weights: NDArray, signed: bool) -> NDArray:
+    """Add every neuron to the block of its pattern; a neuron on a hyperplane goes to either side that is listed."""
+    design = problem.design
+    coef = np.zeros(design.shape)
+    if not len(gates):
+        return coef
+    lengths = np.linalg.norm(design.X, axis=1)
+    side = (design.X @ gates.T) / np.where(lengths > 0, lengths, 1.0)[:, None]
+    slack = ON_HYPERPLANE * np.linalg.norm(gates, axis=1)
+    listed = design.patterns.astype(float)
+    conflicts = (1 - listed) @ (side > slack) + listed @ (side < -slack)
+    pattern = np.argmin(conflicts, axis=0)
+    lost = np.flatnonzero(conflicts[pattern, np.arange(len(gates))])
+    if len(lost):
+        raise ValueError(
+            f"network has {len(lost)} neurons whose activation patterns are not listed; add patterns_of(network, X)."
+        )
+    block = {key: k for k, key in enumerate(zip(design.output, design.pattern, design.sign))}
+    for j, amounts in enumerate(network.output_weights.reshape(len(gates), network.n_outputs)):
+        for output in np.flatnonzero(amounts):
+            sign = np.sign(amounts[output]) if signed else 1.0
+            coef[block[output, pattern[j], sign]] += sign * amounts[output] * weights[j]
+    return coef

@@ -1,0 +1,453 @@
+"""Network: the weights of a two-layer ReLU (or gated ReLU) network, and what can be done with weights alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from os import PathLike
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import nnls
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from convexnn.arrangements import check_data
+from convexnn.losses import Loss, get_loss
+
+# Unit weight vectors closer than this are one direction: merging them moves predictions by less than rounding
+# amplified a million times.
+SAME_DIRECTION = 1e-10
+# Singular values of the activations below this share of the largest count as linear dependence.
+DEPENDENT = 1e-11
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    r"""f(x) = sum_j (w_j^T x + b_j)_+ a_j + c, or with gates sum_j 1[g_j^T x + h_j >= 0] (w_j^T x + b_j) a_j + c.
+
+    Parameters
+    ----------
+    hidden_weights : array of shape (n_neurons, n_features)
+        w_j.
+    hidden_biases : array of shape (n_neurons,)
+        b_j; zeros for a network without hidden biases.
+    output_weights : array of shape (n_neurons,) or (n_neurons, n_outputs)
+        a_j.
+    output_bias : float or array of shape (n_outputs,)
+        c.
+    gate_weights, gate_biases : arrays of shape (n_neurons, n_features) and (n_neurons,), optional
+        g_j and h_j of a gated ReLU network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> network = Network(np.array([[1.0], [-1.0]]), np.zeros(2), np.array([1.0, 1.0]), 0.5)
+    >>> network.predict([[-3.0], [2.0]])
+    array([3.5, 2.5])
+    >>> network
+    Network(2 ReLU neurons, 1 feature, 1 output)
+    """
+
+    hidden_weights: NDArray[np.float64]
+    hidden_biases: NDArray[np.float64]
+    output_weights: NDArray[np.float64]
+    output_bias: NDArray[np.float64] | float = 0.0
+    gate_weights: NDArray[np.float64] | None = None
+    gate_biases: NDArray[np.float64] | None = None
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of hidden neurons."""
+        return len(self.hidden_weights)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of columns of the prediction, 1 for a vector."""
+        return 1 if self.output_weights.ndim == 1 else self.output_weights.shape[1]
+
+    @property
+    def path_norms(self) -> NDArray[np.float64]:
+        """|(w_j, b_j)| |a_j| of each neuron, shape (n_neurons,): what alpha multiplies in the convex program."""
+        output = np.linalg.norm(self.output_weights.reshape(self.n_neurons, self.n_outputs), axis=1)
+        return np.linalg.norm(np.column_stack([self.hidden_weights, self.hidden_biases]), axis=1) * output
+
+    def hidden(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Activations of the hidden neurons, shape (n_samples, n_neurons).
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+
+        Returns
+        -------
+        activations : array of shape (n_samples, n_neurons)
+
+        Raises
+        ------
+        ValueError
+            When X is not a finite matrix with the network's number of features.
+        """
+        X = check_data(X)
+        if X.shape[1] != self.hidden_weights.shape[1]:
+            raise ValueError(f"X must have {self.hidden_weights.shape[1]} features, got {X.shape[1]}.")
+        before = X @ self.hidden_weights.T + self.hidden_biases
+        if self.gate_weights is None:
+            return np.maximum(before, 0.0)
+        return before * (X @ self.gate_weights.T + self.gate_biases >= 0)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Predictions f(x_i): shape (n_samples,), or (n_samples, n_outputs) for several outputs.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+
+        Returns
+        -------
+        predictions : array
+            Raw scores; for classification not yet probabilities.
+
+        Raises
+        ------
+        ValueError
+            When X is not a finite matrix with the network's number of features.
+        """
+        return self.hidden(X) @ self.output_weights + self.output_bias
+
+    def objective(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        alpha: float,
+        loss: str | Loss = "squared",
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        r"""Weight-decay training objective, from the weights alone:
+
+        sum_i s_i l(y_i, f(x_i)) + alpha / 2 * sum_j (|w_j|^2 + b_j^2 + |a_j|^2).
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+        y : array of shape (n_samples,)
+            Targets: numbers, -1 / +1 (or 0 / 1), or class indices, as the loss wants.
+        alpha : float
+            Weight decay on a sum of losses.
+        loss : str or Loss, default="squared"
+            A key of LOSSES or a loss object.
+        sample_weight : array of shape (n_samples,), optional
+            s_i, by default ones.
+
+        Returns
+        -------
+        objective : float
+
+        Raises
+        ------
+        ValueError
+            When shapes disagree or the loss is unknown.
+        """
+        loss = get_loss(loss, self.n_outputs)
+        z, y = self.predict(X), loss.check_target(y)
+        weights = np.ones(len(z)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        if y.shape != (len(z),) or weights.shape != (len(z),):
+            raise ValueError(
+                f"y and sample_weight must have shape ({len(z)},) to match X, got {y.shape} and {weights.shape}."
+            )
+        decay = sum(float(np.sum(part**2)) for part in (self.hidden_weights, self.hidden_biases, self.output_weights))
+        return float(weights @ loss.value(y, z)) + 0.5 * alpha * decay
+
+    def balance(self) -> Network:
+        """The same function with |(w_j, b_j)| = |a_j| for every neuron, which minimises the weight decay.
+
+        Returns
+        -------
+        network : Network
+            Neurons with a zero side are dropped.
+        """
+        keep = np.flatnonzero(self.path_norms > 0)
+        part = self._select(keep)
+        outer = np.linalg.norm(part.output_weights.reshape(part.n_neurons, part.n_outputs), axis=1)
+        inner = np.linalg.norm(np.column_stack([part.hidden_weights, part.hidden_biases]), axis=1)
+        return part._scaled(np.sqrt(outer / inner), np.sqrt(inner / outer))
+
+    def merge(self) -> Network:
+        """Join neurons of equal direction and equal output direction; the function and the penalty stay the same.
+
+        Returns
+        -------
+        network : Network
+            Balanced; neurons with a zero side are dropped.
+        """
+        part = self.balance()
+        m = part.n_neurons
+        columns = [part.hidden_weights, part.hidden_biases]
+        inner = np.linalg.norm(np.column_stack(columns), axis=1, keepdims=True)
+        keys = [np.column_stack(columns) / np.where(inner > 0, inner, 1.0), part.output_weights.reshape(m, part.n_outputs) / inner]
+        if part.gate_weights is not None:
+            gates = np.column_stack([part.gate_weights, part.gate_biases])
+            keys.append(gates / np.linalg.norm(gates, axis=1, keepdims=True))
+        if m < 2:
+            return part
+        pairs = cKDTree(np.column_stack(keys)).query_pairs(SAME_DIRECTION, output_type="ndarray")
+        graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(m, m))
+        n_groups, group = connected_components(graph, directed=False)
+        if n_groups == m:
+            return part
+        strength = np.bincount(group, part.path_norms)
+        first = np.unique(group, return_index=True)[1]
+        factor = np.sqrt(strength / part.path_norms[first])
+        return part._select(first)._scaled(factor, factor)
+
+    def prune(self, X: ArrayLike) -> Network:
+        r"""Remove neurons until the activations on X that remain are linearly independent.
+
+        Along a null combination sum_j t_j phi_j = 0 of the neurons' contributions the predictions on X do not move,
+        and one of the two directions does not raise the penalty; follow it until a neuron vanishes. At most
+        n_samples neurons remain (for each output, when every neuron feeds one).
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+
+        Returns
+        -------
+        network : Network
+            Same predictions on X, penalty no larger. Neurons that are inactive on all of X are dropped.
+
+        References
+        ----------
+        .. [1] A. Mishkin, M. Pilanci, Optimal sets and solution paths of ReLU networks, ICML 2023, section 4.
+        """
+        part = self.balance()
+        contributions = part.hidden(X)[:, :, None] * part.output_weights.reshape(1, part.n_neurons, part.n_outputs)
+        live = np.flatnonzero(np.abs(contributions).max(axis=(0, 2), initial=0.0) > 0)
+        part, contributions = part._select(live), contributions[:, live]
+        fed = part.output_weights.reshape(part.n_neurons, part.n_outputs) != 0
+        one_each = bool((fed.sum(axis=1) == 1).all())
+        group = np.argmax(fed, axis=1) if one_each else np.zeros(part.n_neurons, dtype=int)
+        scale = np.ones(part.n_neurons)
+        for g in np.unique(group):
+            members = np.flatnonzero(group == g)
+            phi = contributions[:, members, g] if one_each else np.moveaxis(contributions, 1, 2).reshape(-1, len(members))
+            scale[members] = _independent_scales(phi, part.path_norms[members])
+        keep = np.flatnonzero(scale > 0)
+        root = np.sqrt(scale[keep])
+        return part._select(keep)._scaled(root, root)
+
+    def to_relu(self, X: ArrayLike) -> tuple[Network, float]:
+        r"""A ReLU network with the same predictions on X as this gated ReLU network, and its price.
+
+        Every gated weight v is a difference p - q of two vectors of its pattern's cone; of these the pair with the
+        least |p|^2 + |q|^2 is taken.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data whose patterns the gates stand for, without a ones column.
+
+        Returns
+        -------
+        network : Network
+            Up to two neurons for each gated one. Off the data X its predictions differ.
+        price : float
+            Sum of path norms divided by that of the gated network, at least 1: the growth of the penalty.
+
+        Raises
+        ------
+        ValueError
+            When a gate passes through a sample, so that its cone may be too flat to hold a decomposition.
+
+        References
+        ----------
+        .. [1] A. Mishkin, A. Sahiner, M. Pilanci, Fast convex optimization for two-layer ReLU networks, ICML 2022,
+           section 3 (cone decompositions).
+        """
+        if self.gate_weights is None or self.gate_biases is None or not self.n_neurons:
+            return self if self.gate_weights is None else replace(self, gate_weights=None, gate_biases=None), 1.0
+        X = check_data(X)
+        biased = bool(np.any(self.gate_biases) or np.any(self.hidden_biases))
+        rows = np.column_stack([X, np.ones(len(X))]) if biased else X
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = rows / np.where(lengths > 0, lengths, 1.0)
+        part = self.balance()
+        weights = np.column_stack([part.hidden_weights, part.hidden_biases])[:, : rows.shape[1]]
+        gates = np.column_stack([part.gate_weights, part.gate_biases])[:, : rows.shape[1]]
+        signs = np.where(rows @ gates.T >= 0, 1.0, -1.0)
+        hidden, output = [], []
+        for w, a, sign in zip(weights, part.output_weights, signs.T):
+            p, q = _cone_pair(w, rows * sign[:, None])
+            for v, s in ((p, 1.0), (q, -1.0)):
+                if np.any(v):
+                    hidden.append(v)
+                    output.append(s * a)
+        matrix = np.zeros((len(hidden), X.shape[1] + 1))
+        matrix[:, : rows.shape[1]] = hidden
+        network = Network(matrix[:, :-1], matrix[:, -1], np.array(output), self.output_bias).balance()
+        return network, float(network.path_norms.sum() / part.path_norms.sum())
+
+    def for_raw_inputs(self, mean: ArrayLike, scale: ArrayLike) -> Network:
+        """The network that on raw x does what this one does on (x - mean) / scale.
+
+        Parameters
+        ----------
+        mean, scale : arrays of shape (n_features,)
+            As in ``StandardScaler.mean_`` and ``scale_``.
+
+        Returns
+        -------
+        network : Network
+            Same predictions; its weight decay, being measured on other inputs, is not comparable.
+        """
+        mean, scale = np.asarray(mean, dtype=float), np.asarray(scale, dtype=float)
+        weights = self.hidden_weights / scale
+        changed = replace(self, hidden_weights=weights, hidden_biases=self.hidden_biases - weights @ mean)
+        if self.gate_weights is None:
+            return changed
+        gates = self.gate_weights / scale
+        return replace(changed, gate_weights=gates, gate_biases=self.gate_biases - gates @ mean)
+
+    def save(self, path: str | PathLike, **extra: ArrayLike) -> None:
+        """Write the weights to an .npz file that needs no pickle to read.
+
+        Parameters
+        ----------
+        path : str or path
+            File name; ``.npz`` is appended when missing, as numpy does.
+        **extra : arrays
+            Further arrays to keep in the file, such as class labels; ``load`` ignores them.
+
+        Raises
+        ------
+        ValueError
+            When an extra array has the name of a weight, or cannot be stored without pickle.
+        """
+        weights = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in extra.items():
+            if name in vars(self):
+                raise ValueError(f"extra arrays must not be named {name!r}: that is a weight of the network.")
+            if np.asarray(value).dtype.hasobject:
+                raise ValueError(f"extra array {name!r} must have a numeric or string dtype, got object.")
+        np.savez(path, **weights, **extra)
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> Network:
+        """Read a network that ``save`` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            An .npz file.
+
+        Returns
+        -------
+        network : Network
+            With bitwise the same weights.
+
+        Raises
+        ------
+        ValueError
+            When the file is not an .npz file or lacks weights.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files if name in cls.__dataclass_fields__}
+        except (OSError, ValueError, AttributeError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{path} is not an .npz file of a network: {error}") from None
+        missing = {"hidden_weights", "hidden_biases", "output_weights", "output_bias"} - set(found)
+        if missing:
+            raise ValueError(f"{path} is not a saved network: it lacks {sorted(missing)}.")
+        if found["output_bias"].ndim == 0:
+            found["output_bias"] = float(found["output_bias"])
+        return cls(**found)
+
+    def __repr__(self) -> str:
+        kind = "ReLU" if self.gate_weights is None else "gated ReLU"
+        counts = [
+            f"{count} {name}{'' if count == 1 else 's'}"
+            for count, name in (
+                (self.n_neurons, f"{kind} neuron"),
+                (self.hidden_weights.shape[1], "feature"),
+                (self.n_outputs, "output"),
+            )
+        ]
+        return f"Network({', '.join(counts)})"
+
+    def _select(self, keep: NDArray) -> Network:
+        gated = {}
+        if self.gate_weights is not None and self.gate_biases is not None:
+            gated = dict(gate_weights=self.gate_weights[keep], gate_biases=self.gate_biases[keep])
+        return replace(
+            self,
+            hidden_weights=self.hidden_weights[keep],
+            hidden_biases=self.hidden_biases[keep],
+            output_weights=self.output_weights[keep],
+            **gated,
+        )
+
+    def _scaled(self, inner: NDArray, outer: NDArray) -> Network:
+        shape = (-1,) + (1,) * (self.output_weights.ndim - 1)
+        return replace(
+            self,
+            hidden_weights=self.hidden_weights * inner[:, None],
+            hidden_biases=self.hidden_biases * inner,
+            output_weights=self.output_weights * outer.reshape(shape),
+        )
+
+
+def _independent_scales(phi: NDArray, price: NDArray) -> NDArray:
+    """Non-negative factors s with phi @ s = phi @ 1 and price @ s <= price @ 1, supported on independent columns."""
+    lengths = np.linalg.norm(phi, axis=0)
+    unit = phi / lengths
+    if len(unit) > unit.shape[1]:
+        unit = np.linalg.qr(unit, mode="r")
+    _, singular, axes = np.linalg.svd(unit, full_matrices=True)
+    rank = int(np.count_nonzero(singular > DEPENDENT * singular.max(initial=0.0)))
+    null = axes[rank:].T
+    # In units of lengths: contribution j is scale_j * lengths_j times a unit column.
+    amount, unit_price = lengths.copy(), price / lengths
+    while null.shape[1]:
+        move = null[:, 0] if unit_price @ null[:, 0] <= 0 else -null[:, 0]
+        falling = np.flatnonzero(move < -1e-12 * np.abs(move).max())
+        if not len(falling):
+            # Only at price zero: nothing can fall, so the other direction is as good.
+            move, falling = -move, np.flatnonzero(move > 0)
+        gone = falling[np.argmin(-amount[falling] / move[falling])]
+        amount = np.maximum(amount - amount[gone] / move[gone] * move, 0.0)
+        amount[gone] = 0.0
+        # A reflection turns the null space so that only its first vector has the vanished neuron; drop that one.
+        row = null[gone].copy()
+        row[0] += np.copysign(np.linalg.norm(row), row[0])
+        null = (null - np.outer(null @ row, 2 * row / (row @ row)))[:, 1:]
+        null[gone] = 0.0
+    return amount / lengths
+
+
+def _cone_pair(v: NDArray, signed_rows: NDArray) -> tuple[NDArray, NDArray]:
+    """p, q with p - q = v and signed_rows @ p, signed_rows @ q >= 0, of least |p|^2 + |q|^2.
+
+    With s = p + q this is the least-distance problem min |s| over signed_rows @ s >= |signed_rows @ v|, solved through
+    non-negative least squares (Lawson & Hanson, 1974, section 23.4).
+    """
+    size = np.linalg.norm(v)
+    need = np.abs(signed_rows @ v) / size
+    if np.all(signed_rows @ v >= -1e-12 * size):
+        return v, np.zeros_like(v)
+    if np.all(signed_rows @ v <= 1e-12 * size):
+        return np.zeros_like(v), -v
+    E = np.vstack([signed_rows.T, need])
+    target = np.zeros(len(E))
+    target[-1] = 1.0
+    u, _ = nnls(E, target, maxiter=30 * E.shape[1])
+    residual = E @ u - target
+    if -residual[-1] <= 1e-14:
+        raise ValueError("X has a sample on a gate, whose cone is too flat to decompose weights in; resample the gates.")
+    s = -residual[:-1] / residual[-1] * size
+    return 0.5 * (s + v), 0.5 * (s - v)

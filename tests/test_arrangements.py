@@ -1,0 +1,402 @@
+import tracemalloc
+from itertools import product
+from math import comb
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from convexnn.arrangements import (
+    Arrangement,
+    count_patterns,
+    enumerate_patterns,
+    patterns_of,
+    sample_patterns,
+)
+
+BATCH_BYTES = 16_000_000
+
+
+def count_by_inclusion_exclusion(X):
+    """Whitney's theorem: sum over row subsets S of (-1)^(|S| - rank S)."""
+    X = X[np.linalg.norm(X, axis=1) > 0]
+    if not len(X):
+        return 1
+    X = X / np.linalg.norm(X, axis=1, keepdims=True)
+    subsets = np.array(list(product([0, 1], repeat=len(X))))
+    ranks = np.linalg.matrix_rank(subsets[:, :, None] * X, tol=1e-9)
+    return int(((-1) ** (subsets.sum(axis=1) - ranks)).sum())
+
+
+def as_set(arrangement):
+    return {column.tobytes() for column in arrangement.patterns.T}
+
+
+def check_cells(arrangement, X):
+    """Every gate is strictly inside the cell of its pattern, and no pattern comes twice."""
+    lengths = np.linalg.norm(X, axis=1)
+    side = X @ arrangement.gates
+    assert arrangement.patterns.shape == (len(X), arrangement.n_patterns)
+    assert np.array_equal(side >= 0, arrangement.patterns)
+    assert np.all(arrangement.patterns[lengths == 0])
+    solid = lengths > 0
+    # A dot product of fewer than 10 terms is exact to about 1e-15 of the sum of their sizes.
+    size = np.abs(X[solid]) @ np.abs(arrangement.gates)
+    assert np.all(np.abs(side[solid]) > 5e-16 * size)
+    assert len(as_set(arrangement)) == arrangement.n_patterns
+
+
+def gaussian(rng, n, d):
+    return rng.standard_normal((n, d))
+
+
+def with_ones(rng, n, d):
+    return np.column_stack([rng.standard_normal((n, d - 1)), np.ones(n)])
+
+
+def integer_grid(rng, n, d):
+    return rng.integers(-2, 3, (n, d)).astype(float)
+
+
+def integer_grid_with_ones(rng, n, d):
+    return np.column_stack([rng.integers(0, 3, (n, d - 1)), np.ones(n)])
+
+
+def duplicates(rng, n, d):
+    return rng.standard_normal((max(1, n // 2), d))[rng.integers(max(1, n // 2), size=n)]
+
+
+def parallel_and_antiparallel(rng, n, d):
+    scales = rng.choice([-3.7, -1.0, 0.1, 1.0, 2.3], size=(n, 1))
+    return duplicates(rng, n, d) * scales
+
+
+def zero_rows(rng, n, d):
+    return rng.standard_normal((n, d)) * rng.integers(0, 2, (n, 1))
+
+
+def rank_deficient(rng, n, d):
+    rank = max(1, d - 1)
+    return rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d))
+
+
+def rank_deficient_integers(rng, n, d):
+    rank = max(1, d - 1)
+    return (rng.integers(-2, 3, (n, rank)) @ rng.integers(-2, 3, (rank, d))).astype(float)
+
+
+FAMILIES = [
+    gaussian,
+    with_ones,
+    integer_grid,
+    integer_grid_with_ones,
+    duplicates,
+    parallel_and_antiparallel,
+    zero_rows,
+    rank_deficient,
+    rank_deficient_integers,
+]
+SHAPES = [(1, 1), (1, 3), (4, 1), (2, 2), (5, 2), (7, 2), (3, 3), (5, 3), (8, 3), (4, 4), (6, 4), (7, 5), (3, 6)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("seed", range(2))
+def test_enumeration_matches_inclusion_exclusion(family, shape, seed):
+    X = family(np.random.default_rng([seed, *shape]), *shape)
+    arrangement = enumerate_patterns(X)
+    assert arrangement.complete
+    assert arrangement.n_patterns == count_by_inclusion_exclusion(X)
+    check_cells(arrangement, X)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shape", [(9, 4), (10, 3)])
+def test_enumeration_matches_inclusion_exclusion_on_ten_rows(family, shape):
+    X = family(np.random.default_rng(shape), *shape)
+    arrangement = enumerate_patterns(X)
+    assert arrangement.n_patterns == count_by_inclusion_exclusion(X)
+    check_cells(arrangement, X)
+
+
+@pytest.mark.parametrize("n, d", [(6, 2), (9, 3), (12, 4), (4, 6), (20, 5)])
+def test_general_position(n, d):
+    X = np.random.default_rng(n).standard_normal((n, d))
+    expected = 2 * sum(comb(n - 1, k) for k in range(min(n, d)))
+    assert enumerate_patterns(X).n_patterns == expected == count_patterns(n, min(n, d))
+
+
+def test_grid_with_bias_has_58_patterns():
+    grid = np.array([[i, j, 1] for i in range(3) for j in range(3)])
+    arrangement = enumerate_patterns(grid)
+    assert arrangement.n_patterns == 58
+    check_cells(arrangement, grid.astype(float))
+
+
+def test_large_plane_arrangement_and_its_memory():
+    X = np.random.default_rng(0).standard_normal((300, 3))
+    tracemalloc.start()
+    try:
+        arrangement = enumerate_patterns(X)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert arrangement.n_patterns == 89_702
+    assert len(np.unique(arrangement.packed, axis=0)) == 89_702
+    assert peak <= 2 * (arrangement.packed.nbytes + arrangement.gates.nbytes) + BATCH_BYTES
+
+
+def test_memory_of_a_deeper_recursion():
+    X = np.random.default_rng(1).standard_normal((30, 5))
+    tracemalloc.start()
+    try:
+        arrangement = enumerate_patterns(X)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert arrangement.n_patterns == count_patterns(30, 5)
+    assert peak <= 2 * (arrangement.packed.nbytes + arrangement.gates.nbytes) + BATCH_BYTES
+
+
+def test_all_zero_rows_have_one_pattern():
+    arrangement = enumerate_patterns(np.zeros((3, 2)))
+    assert arrangement.n_patterns == 1 and arrangement.complete
+    assert arrangement.patterns.all()
+
+
+@pytest.mark.parametrize("family", [gaussian, integer_grid_with_ones, parallel_and_antiparallel, zero_rows])
+def test_invariances(family):
+    rng = np.random.default_rng(5)
+    X = family(rng, 9, 4)
+    base = as_set(enumerate_patterns(X))
+    rotation = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    assert as_set(enumerate_patterns(X @ rotation)) == base
+    assert as_set(enumerate_patterns(X * rng.uniform(0.01, 100, (9, 1)))) == base
+    order = rng.permutation(9)
+    permuted = enumerate_patterns(X[order]).patterns
+    restored = np.empty_like(permuted)
+    restored[order] = permuted
+    assert {column.tobytes() for column in restored.T} == base
+
+
+def test_antipodes_are_listed():
+    X = np.random.default_rng(2).standard_normal((8, 3))
+    patterns = enumerate_patterns(X).patterns
+    found = {column.tobytes() for column in patterns.T}
+    assert {column.tobytes() for column in ~patterns.T} == found
+
+
+@pytest.mark.parametrize("scales", [(1e-3, 1, 1e3), (1e-4, 1, 1), (1, 1, 1e4)])
+def test_badly_scaled_columns(scales):
+    X = np.random.default_rng(3).standard_normal((8, 3)) * scales
+    arrangement = enumerate_patterns(X)
+    assert arrangement.n_patterns == 58
+    check_cells(arrangement, X)
+
+
+@pytest.mark.parametrize("scales", [(1e-4, 1, 1e4), (1e-6, 1, 1), (1, 1, 1e6), (1e-9, 1, 1), (1, 1e-5, 1e8)])
+def test_very_badly_scaled_columns_are_right_or_refused(scales):
+    for seed in range(10):
+        X = np.random.default_rng(seed).standard_normal((8, 3)) * scales
+        try:
+            arrangement = enumerate_patterns(X)
+        except ValueError as error:
+            assert "too thin for double precision" in str(error)
+            continue
+        assert arrangement.n_patterns == 58
+        check_cells(arrangement, X)
+
+
+def test_count_patterns():
+    assert count_patterns(300, 3) == 89_702
+    assert count_patterns(1, 1) == count_patterns(1, 7) == 2
+    assert count_patterns(5, 0) == 1
+    assert count_patterns(6, 6) == count_patterns(6, 60) == 2**6
+    assert count_patterns(10_000, 30) == 2 * sum(comb(9_999, k) for k in range(30))
+
+
+@pytest.mark.parametrize("n_samples, rank", [(0, 1), (-3, 1), (4, -1)])
+def test_count_patterns_rejects(n_samples, rank):
+    with pytest.raises(ValueError, match="n_samples must be at least 1 and rank at least 0"):
+        count_patterns(n_samples, rank)
+
+
+def test_refusal_names_count_and_bytes():
+    X = np.random.default_rng(0).standard_normal((100, 6))
+    count = 2 * sum(comb(99, k) for k in range(6))
+    n_bytes = count * (13 + 6 * 8)
+    with pytest.raises(ValueError) as error:
+        enumerate_patterns(X)
+    assert f"{count:,} activation patterns" in str(error.value)
+    assert f"{n_bytes:,} bytes" in str(error.value)
+    assert "max_patterns=1,000,000" in str(error.value)
+
+
+def test_refusal_counts_distinct_hyperplanes_and_rank_only():
+    X = np.repeat(np.random.default_rng(0).standard_normal((6, 2)), 50, axis=0) @ np.ones((2, 5))
+    assert enumerate_patterns(X, max_patterns=2).n_patterns == 2
+    with pytest.raises(ValueError, match=r"up to 58 activation patterns \(8 distinct hyperplanes, rank 3\)"):
+        enumerate_patterns(np.random.default_rng(0).standard_normal((8, 3)), max_patterns=57)
+    assert enumerate_patterns(np.random.default_rng(0).standard_normal((8, 3)), max_patterns=58).n_patterns == 58
+
+
+BAD_DATA = {
+    "vector": ([1.0, 2.0], r"shape \(n_samples, n_features\).*got shape \(2,\)"),
+    "no rows": (np.zeros((0, 3)), "at least 1"),
+    "no columns": (np.zeros((3, 0)), "at least 1"),
+    "nan": ([[1.0, np.nan]], "finite"),
+    "infinity": ([[1.0, np.inf]], "finite"),
+    "text": ([["a", "b"]], "numeric"),
+    "ragged": ([[1.0], [1.0, 2.0]], "numeric"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+@pytest.mark.parametrize(
+    "function", [enumerate_patterns, lambda X: sample_patterns(X, 3), lambda X: Arrangement.from_gates(X, [[1.0]])]
+)
+def test_bad_data(case, function):
+    X, message = BAD_DATA[case]
+    with pytest.raises(ValueError, match=f"X must .*{message}"):
+        function(X)
+
+
+def test_cells_too_thin_for_double_precision_are_an_error_or_are_listed():
+    # Two lines 1e-12 apart merge under the documented tolerance; the result must be one of the two consistent counts.
+    X = np.array([[1.0, 0.0], [1.0, 1e-12], [0.0, 1.0]])
+    assert enumerate_patterns(X).n_patterns in (4, 6)
+
+
+METHODS = ["gaussian", "data"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_are_nested_and_deterministic(method):
+    X = np.random.default_rng(0).standard_normal((30, 4))
+    previous = sample_patterns(X, 1, method=method, random_state=3)
+    for n_patterns in (2, 3, 8, 21, 60, 201):
+        now = sample_patterns(X, n_patterns, method=method, random_state=3)
+        assert np.array_equal(now.packed[: previous.n_patterns], previous.packed)
+        assert np.array_equal(now.gates[:, : previous.n_patterns], previous.gates)
+        assert now.n_patterns <= n_patterns
+        previous = now
+    again = sample_patterns(X, 201, method=method, random_state=np.random.default_rng(3))
+    assert np.array_equal(again.packed, previous.packed)
+    other = sample_patterns(X, 201, method=method, random_state=4)
+    assert not np.array_equal(other.gates, previous.gates)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shape", [(1, 1), (4, 1), (6, 2), (8, 3), (9, 4)])
+def test_samples_are_cells_without_duplicates(method, family, shape):
+    X = family(np.random.default_rng(shape), *shape)
+    sample = sample_patterns(X, 300, method=method, random_state=0)
+    assert not sample.complete
+    assert np.array_equal(X @ sample.gates >= 0, sample.patterns)
+    assert len(as_set(sample)) == sample.n_patterns
+    assert as_set(sample) <= as_set(enumerate_patterns(X))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_of_all_zero_rows(method):
+    sample = sample_patterns(np.zeros((3, 2)), 5, method=method, random_state=0)
+    assert sample.n_patterns == 1 and sample.patterns.all()
+
+
+def test_data_method_finds_every_cell():
+    # Each cell has a vertex ray, one of C(8, 2) = 28, and each draw picks it with probability 1 / 112 at least.
+    X = np.random.default_rng(8).standard_normal((8, 3))
+    X[:, 2] = 1.0
+    assert sample_patterns(X, 4000, method="data", random_state=0).n_patterns == 58
+
+
+def test_data_method_finds_small_cells_before_gaussian_does():
+    X = np.random.default_rng(1).standard_normal((60, 3)) + [4.0, 0.0, 0.0]
+    found = {m: sample_patterns(X, 1000, method=m, random_state=0).n_patterns for m in METHODS}
+    assert found["data"] > 1.5 * found["gaussian"]
+
+
+@pytest.mark.parametrize("n_patterns", [0, -1, 2.5, True, "3", None])
+def test_sample_patterns_rejects_counts(n_patterns):
+    with pytest.raises(ValueError, match="n_patterns must be an integer of at least 1"):
+        sample_patterns(np.eye(2), n_patterns)
+
+
+def test_sample_patterns_rejects_methods():
+    with pytest.raises(ValueError, match="method must be 'gaussian' or 'data', got 'uniform'"):
+        sample_patterns(np.eye(2), 3, method="uniform")
+
+
+def test_from_gates_keeps_the_first_of_each():
+    gates = np.array([[1.0, -1.0, 2.0, 3.0], [-1.0, 1.0, -5.0, -1.0], [-2.0, -1.0, -1.0, -7.0]])
+    arrangement = Arrangement.from_gates(np.eye(3), gates)
+    assert np.array_equal(arrangement.gates, gates[:, :2])
+    assert np.array_equal(arrangement.patterns, [[True, False], [False, True], [False, False]])
+    assert not arrangement.complete
+    assert Arrangement.from_gates(np.eye(3), gates, complete=True).complete
+
+
+def test_zero_counts_as_active():
+    assert Arrangement.from_gates([[0.0, 1.0], [1.0, 0.0]], [[1.0], [0.0]]).patterns.all()
+
+
+@pytest.mark.parametrize("gates", [np.ones((3, 4)), np.ones(2), np.ones((2, 2, 2))])
+def test_from_gates_rejects_shapes(gates):
+    with pytest.raises(ValueError, match=r"gates must have shape \(n_features, n_gates\) with n_features=2, got shape"):
+        Arrangement.from_gates(np.eye(2), gates)
+
+
+@pytest.mark.parametrize("keep", [np.array([0, 2, 5]), np.array([6, 1]), np.arange(7) % 2 == 0])
+def test_rows(keep):
+    X = np.random.default_rng(0).standard_normal((7, 3))
+    part = enumerate_patterns(X).rows(keep)
+    assert part.complete
+    assert as_set(part) == as_set(enumerate_patterns(X[keep]))
+    check_cells(part, X[keep])
+    assert not sample_patterns(X, 10, random_state=0).rows(keep).complete
+
+
+def test_union():
+    X = np.random.default_rng(0).standard_normal((9, 3))
+    a, b = (sample_patterns(X, 20, random_state=seed) for seed in (0, 1))
+    both = a.union(b)
+    assert np.array_equal(both.packed[: a.n_patterns], a.packed)
+    assert as_set(both) == as_set(a) | as_set(b)
+    assert len(as_set(both)) == both.n_patterns
+    assert np.array_equal(X @ both.gates >= 0, both.patterns)
+    assert not both.complete
+    everything = a.union(enumerate_patterns(X))
+    assert everything.complete and everything.n_patterns == count_patterns(9, 3)
+    assert a.union(a).n_patterns == a.n_patterns
+
+
+def test_repr():
+    X = np.random.default_rng(0).standard_normal((9, 3))
+    assert repr(enumerate_patterns(X)) == "Arrangement(74 patterns of 9 samples, complete)"
+    assert "not known to be complete" in repr(sample_patterns(X, 3, random_state=0))
+
+
+def stub_network(weights, biases, gate_weights=None, gate_biases=None):
+    return SimpleNamespace(
+        hidden_weights=weights, hidden_biases=biases, gate_weights=gate_weights, gate_biases=gate_biases
+    )
+
+
+def test_patterns_of_a_network():
+    rng = np.random.default_rng(0)
+    X, W, b = rng.standard_normal((10, 3)), rng.standard_normal((6, 3)), rng.standard_normal(6)
+    expected = {(X @ w + shift >= 0).tobytes() for w, shift in zip(W, b)}
+    found = patterns_of(stub_network(W, b), X)
+    assert as_set(found) == expected and found.gates.shape[0] == 4
+    gated = patterns_of(stub_network(rng.standard_normal((6, 3)), np.zeros(6), W, b), X)
+    assert as_set(gated) == expected
+    plain = patterns_of(stub_network(W, np.zeros(6)), X, hidden_bias="none")
+    assert as_set(plain) == {(X @ w >= 0).tobytes() for w in W} and plain.gates.shape[0] == 3
+
+
+def test_patterns_of_rejects():
+    network = stub_network(np.ones((2, 3)), np.ones(2))
+    with pytest.raises(ValueError, match="hidden_bias must be"):
+        patterns_of(network, np.ones((4, 3)), hidden_bias="free")
+    with pytest.raises(ValueError, match="without hidden biases"):
+        patterns_of(network, np.ones((4, 3)), hidden_bias="none")

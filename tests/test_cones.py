@@ -1,0 +1,231 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from convexnn.cones import project_onto_cones
+from scipy.optimize import nnls
+
+
+def unit(X):
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    return X / np.where(lengths > 0, lengths, 1.0)
+
+
+def project_by_nnls(q, B):
+    multipliers, _ = nnls(B.T, -q)
+    return q + B.T @ multipliers
+
+
+def project_by_brute_force(q, B):
+    """The nearest feasible one among the projections onto all faces spanned by at most d rows."""
+    best, distance = np.zeros_like(q), np.linalg.norm(q)
+    for size in range(min(len(q), len(B)) + 1):
+        for rows in combinations(range(len(B)), size):
+            face = B[list(rows)]
+            p = q - np.linalg.pinv(face, rcond=1e-10) @ (face @ q) if size else q
+            if np.all(B @ p >= -1e-12) and np.linalg.norm(q - p) < distance:
+                best, distance = p, np.linalg.norm(q - p)
+    return best
+
+
+def gaussian(rng, n, d):
+    return rng.standard_normal((n, d))
+
+
+def with_ones(rng, n, d):
+    return np.column_stack([rng.standard_normal((n, d - 1)), np.ones(n)])
+
+
+def integer_grid(rng, n, d):
+    return np.column_stack([rng.integers(0, 3, (n, d - 1)), np.ones(n)])
+
+
+def centred_integers_and_zero_rows(rng, n, d):
+    return rng.integers(-1, 2, (n, d)).astype(float)
+
+
+def duplicates(rng, n, d):
+    half = rng.standard_normal(((n + 1) // 2, d))
+    return np.concatenate([half, -2.0 * half])[:n]
+
+
+FAMILIES = [gaussian, with_ones, integer_grid, centred_integers_and_zero_rows, duplicates]
+
+
+def draw(rng, family, n, d, n_blocks):
+    """Points, unit rows, patterns of random gates (so every cone has the gate inside), and the gates."""
+    rows = unit(family(rng, n, d))
+    gates = rng.standard_normal((n_blocks, d))
+    patterns = gates @ rows.T >= 0
+    return rng.standard_normal((n_blocks, d)) * 10.0 ** rng.uniform(-2, 2, (n_blocks, 1)), rows, patterns, gates
+
+
+def signed(rows, pattern):
+    return np.where(pattern, 1.0, -1.0)[:, None] * rows
+
+
+def worst_violation(P, rows, patterns, scale):
+    """Largest crossing of a face, in units of the scale of each block; blocks of scale zero do not count."""
+    side = (P @ rows.T) * np.where(patterns, 1.0, -1.0)
+    return np.max(-side[scale > 0] / scale[scale > 0, None], initial=0.0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("n, d", [(1, 2), (4, 2), (7, 3), (8, 3), (6, 4)])
+def test_brute_force_over_faces(family, n, d):
+    Q, rows, patterns, _ = draw(np.random.default_rng([n, d]), family, n, d, 12)
+    P, _ = project_onto_cones(Q, rows, patterns)
+    for q, p, pattern in zip(Q, P, patterns):
+        assert np.allclose(p, project_by_brute_force(q, signed(rows, pattern)), atol=1e-9 * np.linalg.norm(q))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("n, d", [(30, 1), (40, 2), (60, 5), (50, 9), (5, 12)])
+def test_nnls(family, n, d):
+    Q, rows, patterns, _ = draw(np.random.default_rng([n, d]), family, n, d, 40)
+    P, active = project_onto_cones(Q, rows, patterns)
+    assert active.shape == Q.shape
+    for q, p, pattern in zip(Q, P, patterns):
+        # NNLS stops at about 1e-15 |q| in the multipliers, which nearly parallel rows amplify.
+        assert np.allclose(p, project_by_nnls(q, signed(rows, pattern)), atol=1e-9 * np.linalg.norm(q))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("n, d", [(8, 3), (60, 5), (200, 8)])
+def test_moreau(family, n, d):
+    rng = np.random.default_rng([n, d])
+    Q, rows, patterns, gates = draw(rng, family, n, d, 50)
+    P, _ = project_onto_cones(Q, rows, patterns)
+    rest, size = Q - P, np.linalg.norm(Q, axis=1)
+    assert np.all(np.abs(np.einsum("kd,kd->k", rest, P)) <= 1e-11 * size**2)
+    assert worst_violation(P, rows, patterns, size) <= 1e-11
+    assert np.all(np.einsum("kd,kd->k", rest, gates) <= 1e-11 * size * np.linalg.norm(gates, axis=1))
+    for residual, length, pattern in zip(rest, size, patterns):
+        # The polar cone of {v : B v >= 0} is {-B^T lam : lam >= 0}.
+        _, distance = nnls(-signed(rows, pattern).T, residual)
+        assert distance <= 1e-10 * length
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("n, d", [(8, 3), (60, 5), (200, 8)])
+def test_violation_relative_to_the_projection_itself(family, n, d):
+    # What is left of a point whose projection is zero must not be dust that points out of the cone.
+    Q, rows, patterns, _ = draw(np.random.default_rng([n, d]), family, n, d, 50)
+    P, _ = project_onto_cones(Q, rows, patterns)
+    assert worst_violation(P, rows, patterns, np.linalg.norm(P, axis=1)) <= 1e-11
+
+
+def test_points_inside_stay():
+    rng = np.random.default_rng(0)
+    _, rows, patterns, gates = draw(rng, gaussian, 50, 4, 20)
+    P, active = project_onto_cones(gates, rows, patterns)
+    assert np.allclose(P, gates, rtol=1e-15)
+    assert np.all(active == -1)
+
+
+def test_polar_points_become_zero():
+    rng = np.random.default_rng(1)
+    _, rows, patterns, _ = draw(rng, gaussian, 10, 3, 20)
+    Q = np.array([-rng.uniform(0.1, 1, 10) @ signed(rows, pattern) for pattern in patterns])
+    P, _ = project_onto_cones(Q, rows, patterns)
+    assert np.linalg.norm(P, axis=1).max() <= 1e-12 * np.linalg.norm(Q, axis=1).max()
+
+
+def test_zero_points_and_no_blocks():
+    rows, patterns = unit(np.random.default_rng(0).standard_normal((5, 3))), np.ones((2, 5), dtype=bool)
+    P, active = project_onto_cones(np.zeros((2, 3)), rows, patterns)
+    assert not P.any() and np.all(active == -1)
+    P, active = project_onto_cones(np.zeros((0, 3)), rows, patterns[:0])
+    assert P.shape == active.shape == (0, 3)
+
+
+def test_projection_is_idempotent_and_homogeneous():
+    Q, rows, patterns, _ = draw(np.random.default_rng(2), gaussian, 40, 5, 30)
+    P, _ = project_onto_cones(Q, rows, patterns)
+    size = np.linalg.norm(Q)
+    assert np.allclose(project_onto_cones(P, rows, patterns)[0], P, atol=1e-12 * size)
+    assert np.allclose(project_onto_cones(1e6 * Q, rows, patterns)[0], 1e6 * P, atol=1e-6 * size)
+    assert np.allclose(project_onto_cones(1e-6 * Q, rows, patterns)[0], 1e-6 * P, atol=1e-18 * size)
+
+
+def test_projection_is_nonexpansive():
+    rng = np.random.default_rng(3)
+    Q, rows, patterns, _ = draw(rng, gaussian, 60, 4, 40)
+    R = Q + rng.standard_normal(Q.shape)
+    moved = np.linalg.norm(project_onto_cones(Q, rows, patterns)[0] - project_onto_cones(R, rows, patterns)[0], axis=1)
+    assert np.all(moved <= np.linalg.norm(Q - R, axis=1) * (1 + 1e-10))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_warm_starts_change_nothing(family):
+    rng = np.random.default_rng(4)
+    Q, rows, patterns, _ = draw(rng, family, 60, 5, 60)
+    P, active = project_onto_cones(Q, rows, patterns)
+    size = np.linalg.norm(Q, axis=1)
+    guesses = [
+        active,
+        project_onto_cones(Q + 0.3 * rng.standard_normal(Q.shape), rows, patterns)[1],
+        project_onto_cones(-Q, rows, patterns)[1],
+    ]
+    if family in (gaussian, with_ones):  # any d rows are independent
+        guesses.append(np.array([rng.choice(60, size=5, replace=False) for _ in Q]))
+    for guess in guesses:
+        before = guess.copy()
+        warm, _ = project_onto_cones(Q, rows, patterns, guess)
+        assert np.allclose(warm, P, atol=1e-9 * size.max())
+        assert worst_violation(warm, rows, patterns, size) <= 1e-11
+        assert np.array_equal(guess, before)
+
+
+# Points whose projection is zero at a vertex of many dependent rows: the returned sets must still be of use.
+DEGENERATE = [
+    (integer_grid, 60, 5, 22),
+    (integer_grid, 60, 5, 89),
+    (centred_integers_and_zero_rows, 30, 3, 287),
+    *((family, 20, 4, seed) for family in FAMILIES for seed in range(10)),
+]
+
+
+@pytest.mark.parametrize("family, n, d, seed", DEGENERATE)
+def test_warm_starts_on_degenerate_data(family, n, d, seed):
+    rng = np.random.default_rng([4, seed, n])
+    Q, rows, patterns, _ = draw(rng, family, n, d, 60)
+    P, _ = project_onto_cones(Q, rows, patterns)
+    size = np.linalg.norm(Q, axis=1)
+    _, guess = project_onto_cones(Q + 0.3 * rng.standard_normal(Q.shape), rows, patterns)
+    warm, _ = project_onto_cones(Q, rows, patterns, guess)
+    assert np.max(np.linalg.norm(warm - P, axis=1) / size) <= 1e-9
+    assert worst_violation(warm, rows, patterns, size) <= 1e-11
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 1.5])
+def test_floor_cuts_short_projections_and_no_others(family, share):
+    Q, rows, patterns, _ = draw(np.random.default_rng(5), family, 30, 4, 80)
+    P, _ = project_onto_cones(Q, rows, patterns)
+    lengths = np.linalg.norm(P, axis=1)
+    floor = share * np.median(lengths)
+    cut, _ = project_onto_cones(Q, rows, patterns, floor=floor)
+    long, short = lengths > floor * (1 + 1e-9), lengths <= floor * (1 - 1e-9)
+    assert not cut[short].any()
+    assert np.allclose(cut[long], P[long], rtol=1e-9, atol=1e-9 * floor)
+
+
+def test_nearly_parallel_rows():
+    rng = np.random.default_rng(6)
+    base = rng.standard_normal((10, 4))
+    for spread in (1e-3, 1e-6, 1e-9):
+        rows = unit(np.concatenate([base, base + spread * rng.standard_normal(base.shape)]))
+        gates = rng.standard_normal((40, 4))
+        patterns, Q = gates @ rows.T >= 0, rng.standard_normal((40, 4))
+        P, _ = project_onto_cones(Q, rows, patterns)
+        assert worst_violation(P, rows, patterns, np.linalg.norm(Q, axis=1)) <= 1e-11
+        for q, p, pattern in zip(Q, P, patterns):
+            assert np.allclose(p, project_by_nnls(q, signed(rows, pattern)), atol=1e-7)
+
+
+def test_arguments_are_not_changed():
+    Q, rows, patterns, _ = draw(np.random.default_rng(7), gaussian, 20, 3, 10)
+    copies = Q.copy(), rows.copy(), patterns.copy()
+    project_onto_cones(Q, rows, patterns, floor=0.1)
+    assert all(np.array_equal(a, b) for a, b in zip(copies, (Q, rows, patterns)))

@@ -1,0 +1,209 @@
+import cvxpy as cp
+import numpy as np
+import pytest
+from convexnn.penalties import PENALTIES, ConeGroupLasso, GroupLasso
+from scipy.optimize import nnls
+
+N, D, BLOCKS = 12, 3, 10
+
+
+def build(name, seed=0):
+    """A penalty, and for each block the matrix B of its cone {v : B v >= 0}, without rows where there is none."""
+    rng = np.random.default_rng(seed)
+    if name == "group_lasso":
+        return GroupLasso(), [np.zeros((0, D))] * BLOCKS
+    X = rng.standard_normal((N, D)) * rng.uniform(0.1, 10, (N, 1))
+    patterns = rng.standard_normal((4, D)) @ X.T >= 0
+    pattern = rng.integers(4, size=BLOCKS)
+    cones = [np.where(patterns[k], 1.0, -1.0)[:, None] * X for k in pattern]
+    return {"cone_group_lasso": ConeGroupLasso}[name](X, patterns, pattern), cones
+
+
+def project(q, B):
+    if not len(B):
+        return q
+    p = q + B.T @ nnls(B.T, -q)[0]
+    return p if p @ p > 1e-20 * (q @ q) else np.zeros_like(q)
+
+
+def draw_feasible(rng, cones):
+    return np.array([project(3 * rng.standard_normal(D), B) for B in cones])
+
+
+def value(V):
+    return sum(float(np.sqrt(v @ v)) for v in V)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_value(name):
+    penalty, _ = build(name)
+    V = np.random.default_rng(1).standard_normal((BLOCKS, D))
+    assert np.isclose(penalty.value(V), value(V), rtol=1e-14)
+    assert penalty.value(np.zeros((BLOCKS, D))) == 0.0
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0, 2.5])
+def test_three_point_inequality(name, threshold):
+    penalty, cones = build(name)
+    rng = np.random.default_rng(2)
+    V = 2 * rng.standard_normal((BLOCKS, D))
+    P, _ = penalty.prox(V, threshold)
+    assert penalty.violation(P) <= 1e-11
+    best = 0.5 * np.sum((P - V) ** 2) + threshold * value(P)
+    for shrink in (0.0, 0.01, 1.0):
+        for _ in range(30):
+            U = P + shrink * (draw_feasible(rng, cones) - P)
+            other = 0.5 * np.sum((U - V) ** 2) + threshold * value(U)
+            assert other >= best + 0.5 * np.sum((U - P) ** 2) - 1e-10
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("threshold", [0.0, 0.7, 2.0])
+def test_prox_solves_its_program(name, threshold):
+    penalty, cones = build(name, 3)
+    V = 2 * np.random.default_rng(3).standard_normal((BLOCKS, D))
+    P, _ = penalty.prox(V, threshold)
+    for v, p, B in zip(V, P, cones):
+        u = cp.Variable(D)
+        constraints = [B @ u >= 0] if len(B) else []
+        program = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(u - v) + threshold * cp.norm(u, 2)), constraints)
+        program.solve(solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+        # A gap of 1e-11 and strong convexity leave sqrt(2e-11) in the solution.
+        assert np.allclose(p, u.value, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_prox_is_the_shrunken_projection(name):
+    penalty, cones = build(name, 4)
+    V = 2 * np.random.default_rng(4).standard_normal((BLOCKS, D))
+    lengths = []
+    for threshold in (0.0, 0.5, 2.5):
+        P, _ = penalty.prox(V, threshold)
+        for v, p, B in zip(V, P, cones):
+            q = project(v, B)
+            lengths.append(np.linalg.norm(q))
+            expected = q * max(0.0, 1 - threshold / lengths[-1]) if lengths[-1] > threshold else 0 * q
+            assert np.allclose(p, expected, atol=1e-10)
+    assert min(lengths) < 2.5 < max(lengths)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_prox_of_zero_and_huge_thresholds(name):
+    penalty, _ = build(name)
+    V = np.random.default_rng(5).standard_normal((BLOCKS, D))
+    for threshold in (0.0, 1.0):
+        assert not penalty.prox(np.zeros((BLOCKS, D)), threshold)[0].any()
+    # A solver's threshold is alpha over a curvature that may be next to nothing.
+    assert not penalty.prox(V, 1e300)[0].any()
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_projection_leaves_no_infeasible_dust(name):
+    penalty, cones = build(name, 6)
+    rng = np.random.default_rng(6)
+    polar = np.array([-rng.uniform(0.1, 1, len(B)) @ B if len(B) else np.zeros(D) for B in cones])
+    for V in (polar, 1e-9 * polar, rng.standard_normal((BLOCKS, D))):
+        P, _ = penalty.prox(V, 0.0)
+        assert penalty.violation(P) <= 1e-11
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_prox_with_a_warm_start_and_its_arguments(name):
+    penalty, _ = build(name, 7)
+    rng = np.random.default_rng(7)
+    V = 2 * rng.standard_normal((BLOCKS, D))
+    P, _ = penalty.prox(V, 0.4)
+    _, active = penalty.prox(V + 0.5 * rng.standard_normal(V.shape), 0.2)
+    before = V.copy()
+    warm, _ = penalty.prox(V, 0.4, active)
+    assert np.allclose(warm, P, atol=1e-12)
+    assert np.array_equal(V, before)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_dual_norm_is_the_largest_support(name):
+    penalty, cones = build(name, 8)
+    rng = np.random.default_rng(8)
+    for scale in (1e-3, 1.0, 1e3):
+        G = scale * rng.standard_normal((BLOCKS, D))
+        expected = max(np.linalg.norm(project(g, B)) for g, B in zip(G, cones))
+        found = penalty.dual_norm(G)
+        assert np.isclose(found, expected, rtol=1e-10)
+        for _ in range(50):
+            for g, v in zip(G, draw_feasible(rng, cones)):
+                assert g @ v <= found * np.linalg.norm(v) * (1 + 1e-10)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_dual_norm_floor_and_warm_start(name):
+    penalty, _ = build(name, 9)
+    rng = np.random.default_rng(9)
+    G = rng.standard_normal((BLOCKS, D))
+    exact = penalty.dual_norm(G)
+    assert np.isclose(penalty.dual_norm(G, 0.9 * exact), exact, rtol=1e-10)
+    assert penalty.dual_norm(G, 1.1 * exact) == 1.1 * exact
+    _, active = penalty.prox(G, 0.0)
+    assert np.isclose(penalty.dual_norm(G, 0.0, active), exact, rtol=1e-10)
+    assert penalty.dual_norm(np.zeros((0, D)), 0.5) == 0.5
+    assert penalty.dual_norm(np.zeros((BLOCKS, D))) == 0.0
+
+
+def test_dual_norm_of_more_blocks_than_one_part():
+    rng = np.random.default_rng(10)
+    X = rng.standard_normal((20, D))
+    gates = rng.standard_normal((300, D))
+    patterns = np.unique(gates @ X.T >= 0, axis=0)
+    penalty = ConeGroupLasso(X, patterns, np.arange(len(patterns)))
+    assert len(patterns) > 64
+    G = -rng.standard_normal((len(patterns), D)) * np.linspace(1, 3, len(patterns))[:, None]
+    cones = [np.where(pattern, 1.0, -1.0)[:, None] * X for pattern in patterns]
+    assert np.isclose(penalty.dual_norm(G), max(np.linalg.norm(project(g, B)) for g, B in zip(G, cones)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_restrict(name):
+    penalty, _ = build(name, 11)
+    V = np.random.default_rng(11).standard_normal((BLOCKS, D))
+    P, _ = penalty.prox(V, 0.2)
+    for blocks in (np.array([7, 2, 2]), np.arange(BLOCKS) % 3 == 0, np.zeros(0, dtype=int)):
+        part = penalty.restrict(blocks)
+        assert np.allclose(part.prox(V[blocks], 0.2)[0], P[blocks], atol=1e-12)
+        outside = np.zeros_like(V)
+        outside[blocks] = V[blocks]
+        assert np.isclose(part.violation(V[blocks]), penalty.violation(outside))
+        assert np.isclose(part.dual_norm(P[blocks]), np.linalg.norm(P[blocks], axis=1).max(initial=0.0))
+
+
+def test_violation_by_hand():
+    X = np.array([[3.0, 0.0], [0.0, 0.5], [0.0, 0.0]])
+    penalty = ConeGroupLasso(X, np.array([[True, False, True]]), np.array([0, 0]))
+    # Unit rows: the faces are v_0 >= 0 and v_1 <= 0, and lengths are measured per unit of |v|.
+    assert penalty.violation(np.array([[0.0, 0.0], [1.0, -1.0]])) == 0.0
+    assert np.isclose(penalty.violation(np.array([[-3.0, -4.0], [1.0, 0.0]])), 0.6)
+    assert np.isclose(penalty.violation(np.array([[-3e-9, 4e-9], [1.0, 0.0]])), 0.8)
+    assert GroupLasso().violation(np.array([[-1.0, 2.0]])) == 0.0
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_cvxpy(name):
+    penalty, cones = build(name, 12)
+    rng = np.random.default_rng(12)
+    V = cp.Variable((BLOCKS, D), value=draw_feasible(rng, cones))
+    expression, constraints = penalty.cvxpy(V, np.arange(N))
+    assert expression.is_convex()
+    assert np.isclose(expression.value, value(V.value))
+    assert all(np.max(constraint.violation()) <= 1e-10 for constraint in constraints)
+    assert len(constraints) == (name != "group_lasso")
+    if constraints:
+        V.value = -V.value
+        assert np.max(constraints[0].violation()) > 0.1
+
+
+def test_cvxpy_on_some_of_the_samples():
+    penalty, cones = build("cone_group_lasso", 13)
+    samples = np.array([7, 2, 5])
+    V = cp.Variable((BLOCKS, D), value=np.random.default_rng(13).standard_normal((BLOCKS, D)))
+    _, (constraint,) = penalty.cvxpy(V, samples)
+    crossed = [max(0.0, *(-B[samples] @ v / np.linalg.norm(B[samples], axis=1))) for B, v in zip(cones, V.value)]
+    assert np.isclose(np.max(constraint.violation()), max(crossed))
