@@ -1,0 +1,299 @@
+"""Command line: ``convexnn fit DATA`` and ``convexnn predict MODEL FILE``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn import datasets
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from convexnn.activations import ACTIVATIONS
+from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.losses import LOSSES
+from convexnn.network import Network
+from convexnn.solvers import SOLVERS
+
+BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program name; by default those of the process.
+
+    Returns
+    -------
+    code : int
+        0, or 2 after an error, which is told in one line on standard error; 130 after Ctrl-C outside a fit.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough; what is left in the buffer goes nowhere.
+        sys.stdout = None
+        return 0
+    except (ValueError, OSError) as error:
+        text = " ".join(str(error).split())
+        print(f"convexnn: error: {text}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("convexnn: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse without the usage lines in front of an error: errors are one line."""
+
+    def error(self, message):
+        print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="convexnn", description="Two-layer ReLU networks trained as convex programs.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    fit = commands.add_parser("fit", help="train a network on a data set and report how close to optimal it is")
+    fit.set_defaults(run=_fit)
+    fit.add_argument("data", metavar="DATA", help=f"FILE.csv or FILE.csv.gz, or one of {', '.join(BUNDLED)}")
+    fit.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
+    fit.add_argument("--task", choices=["auto", "regression", "classification"], default="auto")
+    fit.add_argument("--alpha", default="auto", help="weight decay on the sum of losses (default: a share of alpha_max)")
+    fit.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
+    fit.add_argument("--activation", choices=sorted(ACTIVATIONS), default="relu")
+    fit.add_argument("--patterns", choices=["auto", "exact", "sampled"], default="auto")
+    fit.add_argument("--n-patterns", type=int, default=1000, metavar="N")
+    fit.add_argument("--solver", choices=["auto", *sorted(SOLVERS)], default="auto")
+    fit.add_argument("--hidden-bias", choices=["penalized", "none"], default="penalized")
+    fit.add_argument("--no-intercept", action="store_true", help="no unpenalised output bias")
+    fit.add_argument("--tol", type=float, default=1e-4, help="relative duality gap to stop at (default: 1e-4)")
+    fit.add_argument("--max-iter", type=int, default=20_000, metavar="N")
+    fit.add_argument("--max-time", type=float, metavar="SECONDS")
+    fit.add_argument("--test-share", type=float, default=0.2, help="share of rows kept for the test score (default: 0.2)")
+    fit.add_argument("--no-standardize", action="store_true", help="use the features as they are")
+    fit.add_argument("--seed", type=int, default=0, help="of the split and of sampled patterns (default: 0)")
+    fit.add_argument("--out", metavar="MODEL.npz", help="where to save the network; it takes raw features")
+    fit.add_argument("--quiet", action="store_true", help="no progress line")
+
+    predict = commands.add_parser("predict", help="apply a saved network to a file")
+    predict.set_defaults(run=_predict)
+    predict.add_argument("model", metavar="MODEL.npz")
+    predict.add_argument("data", metavar="FILE.csv")
+    predict.add_argument("--proba", action="store_true", help="class probabilities instead of labels")
+    predict.add_argument("--out", metavar="FILE.csv", help="where to write (default: standard output)")
+    return parser
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    start = perf_counter()
+    X, y, features = _load(arguments.data, arguments.target)
+    task = _task(y) if arguments.task == "auto" else arguments.task
+    if task == "regression" and y.dtype.kind not in "if":
+        raise ValueError(f"target must be numeric for --task regression, got text such as {str(y[0])!r}.")
+    if not 0 <= arguments.test_share < 1:
+        raise ValueError(f"--test-share must be at least 0 and below 1, got {arguments.test_share}.")
+    alpha = arguments.alpha
+    if alpha != "auto":
+        try:
+            alpha = float(alpha)
+        except ValueError:
+            raise ValueError(f"--alpha must be a number > 0 or 'auto', got {alpha!r}.") from None
+    train, test = np.arange(len(y)), np.arange(0)
+    if arguments.test_share > 0:
+        stratify = y if task == "classification" and np.unique(y, return_counts=True)[1].min() > 1 else None
+        train, test = train_test_split(
+            train, test_size=arguments.test_share, random_state=arguments.seed, stratify=stratify
+        )
+    scaler = StandardScaler(with_mean=not arguments.no_standardize, with_std=not arguments.no_standardize).fit(X[train])
+    estimator = ConvexReLURegressor if task == "regression" else ConvexReLUClassifier
+    options = dict(loss=arguments.loss) if arguments.loss else {}
+    model = estimator(
+        alpha,
+        activation=arguments.activation,
+        patterns=arguments.patterns,
+        n_patterns=arguments.n_patterns,
+        solver=arguments.solver,
+        fit_intercept=not arguments.no_intercept,
+        hidden_bias=arguments.hidden_bias,
+        tol=arguments.tol,
+        max_iter=arguments.max_iter,
+        max_time=arguments.max_time,
+        random_state=arguments.seed,
+        verbose=0 if arguments.quiet else 1,
+        **options,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(scaler.transform(X[train]), y[train])
+    score = "R2" if task == "regression" else "accuracy"
+    scores = [f"train {model.score(scaler.transform(X[train]), y[train]):.4f} ({len(train)} rows)"]
+    if len(test):
+        scores.append(f"test {model.score(scaler.transform(X[test]), y[test]):.4f} ({len(test)} rows)")
+    certificate = model.certificate_
+    print(f"data            {arguments.data}: {len(y)} rows, {X.shape[1]} features, {task}")
+    share = model.alpha_ / model.alpha_max_ if model.alpha_max_ > 0 else np.inf
+    print(f"alpha           {model.alpha_:.6g} ({share:.3g} of alpha_max)")
+    print(f"patterns        {model.arrangement_.n_patterns:,} listed, {'all' if model.arrangement_.complete else 'sampled'}")
+    print(f"neurons         {model.network_.n_neurons}")
+    print(f"objective       {certificate.objective:.8g}")
+    print(f"lower bound     {certificate.lower_bound:.8g}")
+    print(f"relative gap    {certificate.relative_gap:.2e}, scope: {certificate.scope}")
+    print(f"certificate     {certificate}")
+    print(f"{score:<15} {', '.join(scores)}")
+    print(f"time            {perf_counter() - start:.2f} s, {model.n_iter_} iterations, {model.result_.status}")
+    for warning in caught:
+        print(f"note            {warning.message}")
+    if arguments.out:
+        _save(arguments.out, model, scaler, features, task)
+        print(f"saved           {arguments.out}")
+
+
+def _save(path, model, scaler, features, task) -> None:
+    width = len(features)
+    mean = np.zeros(width) if scaler.mean_ is None else scaler.mean_
+    scale = np.ones(width) if scaler.scale_ is None else scaler.scale_
+    certificate = model.certificate_
+    extra = dict(
+        task=task,
+        loss=model.loss if isinstance(model.loss, str) else model.loss.name,
+        feature_names=np.array(features, dtype=str),
+        feature_mean=mean,
+        feature_scale=scale,
+        alpha=model.alpha_,
+        objective=certificate.objective,
+        lower_bound=certificate.lower_bound,
+        scope=certificate.scope,
+    )
+    if task == "classification":
+        extra["classes"] = model.classes_
+    with open(path, "wb") as file:
+        model.network_.for_raw_inputs(mean, scale).save(file, **extra)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    network = Network.load(arguments.model)
+    with np.load(arguments.model, allow_pickle=False) as file:
+        extra = {name: file[name] for name in file.files}
+    features = extra["feature_names"].tolist() if "feature_names" in extra else None
+    names, columns = _read(arguments.data)
+    if features is None:
+        features = names
+    missing = [name for name in features if name not in names]
+    if missing:
+        raise ValueError(f"{arguments.data} lacks the columns {missing[:5]} that the network was trained on.")
+    scores = network.predict(_numbers(arguments.data, features, names, columns))
+    header, table = ["prediction"], [scores.tolist()]
+    if "classes" in extra:
+        classes = extra["classes"]
+        labels = scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)
+        table = [classes[labels].tolist()]
+        if arguments.proba:
+            if str(extra["loss"]) not in ("log_loss", "multinomial_log_loss"):
+                raise ValueError(f"--proba needs a network trained with the log loss, got {extra['loss']}.")
+            p = softmax(scores, axis=1) if scores.ndim > 1 else np.column_stack([expit(-scores), expit(scores)])
+            header += [f"probability_{label}" for label in classes.tolist()]
+            table += p.T.tolist()
+    elif arguments.proba:
+        raise ValueError("--proba needs a classification network.")
+    elif scores.ndim > 1:
+        header, table = [f"output_{k}" for k in range(scores.shape[1])], scores.T.tolist()
+    if arguments.out:
+        with open(arguments.out, "w", newline="") as file:
+            csv.writer(file).writerows([header, *zip(*table)])
+    else:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *zip(*table)])
+
+
+def _load(name: str, target: str | None):
+    """Features (n, d), targets (n,) and feature names of a bundled set or a file."""
+    if name in BUNDLED:
+        bunch = getattr(datasets, f"load_{name}")()
+        features = [str(feature) for feature in bunch.feature_names]
+        X, y = np.asarray(bunch.data, dtype=float), np.asarray(bunch.target)
+        if y.ndim > 1:
+            names = [str(column) for column in bunch.target_names]
+            if target not in names:
+                raise ValueError(f"{name} has several targets: --target must be one of {names}, got {target!r}.")
+            y = y[:, names.index(target)]
+        elif target is not None:
+            raise ValueError(f"--target is for files; the bundled set {name} has one target, got {target!r}.")
+        return X, y, features
+    if not Path(name).exists():
+        raise ValueError(f"DATA must be a file or one of {', '.join(BUNDLED)}, got {name!r}, which does not exist.")
+    names, columns = _read(name)
+    if target is None:
+        raise ValueError(f"--target must name the target column of {name}: one of {', '.join(names[:20])}.")
+    if target not in names:
+        raise ValueError(f"--target must be a column of {name}, one of {', '.join(names[:20])}, got {target!r}.")
+    features = [feature for feature in names if feature != target]
+    if not features:
+        raise ValueError(f"{name} must have at least one column beside the target {target!r}.")
+    y = np.array(columns[names.index(target)])
+    if np.any(np.char.strip(y) == ""):
+        raise ValueError(f"target {target!r} of {name} has empty cells; drop those rows first.")
+    try:
+        y = y.astype(float)
+        if np.all(y == np.floor(y)) and np.abs(y).max() < 2**53:
+            y = y.astype(int)
+    except ValueError:
+        pass
+    return _numbers(name, features, names, columns), y, features
+
+
+def _read(path: str) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Column names and columns, as text, of a CSV file with a header row."""
+    opened = gzip.open if str(path).endswith(".gz") else open
+    try:
+        with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be a CSV file in UTF-8: {error}") from None
+    if len(rows) < 2:
+        raise ValueError(f"{path} must have a header row and at least one row of data, got {len(rows)} rows.")
+    width = len(rows[0])
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise ValueError(f"{path} must have {width} cells in every row, as its header, got {len(row)} in row {number}.")
+    return [name.strip() for name in rows[0]], list(zip(*rows[1:]))
+
+
+def _numbers(path, features, names, columns):
+    """The feature columns as a finite float matrix."""
+    X = np.empty((len(columns[0]), len(features)))
+    for k, name in enumerate(features):
+        column = columns[names.index(name)]
+        try:
+            X[:, k] = column
+        except ValueError:
+            for number, cell in enumerate(column, 2):
+                try:
+                    float(cell)
+                except ValueError:
+                    raise ValueError(
+                        f"column {name!r} of {path} must be numeric, got {cell!r} in row {number}; encode or drop it."
+                    ) from None
+        if not np.isfinite(X[:, k]).all():
+            raise ValueError(f"column {name!r} of {path} must be finite, got NaN or infinity; impute or drop those rows.")
+    return X
+
+
+def _task(y) -> str:
+    """Classification for text and for whole numbers of at most 20 kinds, else regression."""
+    return "classification" if y.dtype.kind not in "f" and len(np.unique(y)) <= 20 or y.dtype.kind in "US" else "regression"
