@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ class ReLU:
     def penalty(self, X, patterns, pattern):
         return ConeGroupLasso(X, patterns, pattern)
 
-    def network(self, problem: Problem, coef: NDArray, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
+    def network(self, problem: Problem, coef, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
         """The network of coefficients (n_blocks, n_features), one neuron for each non-zero block."""
         blocks = np.flatnonzero(coef.any(axis=1))
         root = np.sqrt(np.linalg.norm(coef[blocks], axis=1))
@@ -52,7 +54,7 @@ class GatedReLU:
     def penalty(self, X, patterns, pattern):
         return GroupLasso()
 
-    def network(self, problem: Problem, coef: NDArray, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
+    def network(self, problem: Problem, coef, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
         """The network of coefficients (n_blocks, n_features), one neuron for each non-zero block."""
         blocks = np.flatnonzero(coef.any(axis=1))
         root = np.sqrt(np.linalg.norm(coef[blocks], axis=1))
@@ -70,7 +72,7 @@ class GatedReLU:
 
 
 #: Every activation by name.
-ACTIVATIONS: dict[str, type] = {"relu": ReLU, "gated_relu": GatedReLU}
+ACTIVATIONS: dict[str, Any] = {"relu": ReLU, "gated_relu": GatedReLU}
 
 
 def lift(

@@ -205,8 +205,8 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
     Returns
     -------
     arrangement : Arrangement
-        ``complete=True``. Gates have unit length in the row space of X; every entry of ``X @ gates`` is non-zero but for zero rows of X,
-        which count as active.
+        ``complete=True``. Gates have unit length and lie in the row space of X; every entry of ``X @ gates`` is
+        non-zero but for zero rows of X, which count as active.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
     rank = int(np.count_nonzero(singular > PARALLEL_TOL * singular[0])) if singular[0] > 0 else 0
     rows = left[:, :rank] * (np.linalg.norm(X, axis=1, keepdims=True) > 0)
     to_gates = (right[:rank] / singular[:rank, None] if rank else right[:0]) / column
-    weights = np.random.default_rng(0).integers(2**64, size=n_samples, dtype=np.uint64)
+    weights: NDArray[np.uint64] = np.random.default_rng(0).integers(2**64, size=n_samples, dtype=np.uint64)
     n_distinct = len(_essential(rows, weights)[0])
     forecast = count_patterns(max(n_distinct, 1), rank)
     n_bytes = forecast * ((n_samples + 7) // 8 + 8 * n_features)
@@ -258,10 +258,10 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
         side = X @ gates[part].T
         active = side >= 0
         packed[part] = np.packbits(active.T, axis=1)
-        wrong += np.count_nonzero(weights @ active != keys[part])
+        wrong += int(np.count_nonzero(weights @ active != keys[part]))
         np.abs(side, out=side)
         side[rows.any(axis=1)] -= 1e-15 * (np.abs(X[rows.any(axis=1)]) @ np.abs(gates[part].T))
-        wrong += np.count_nonzero(side < 0)
+        wrong += int(np.count_nonzero(side < 0))
     if wrong:
         raise _thin_cells(wrong)
     return Arrangement(packed, np.ascontiguousarray(gates.T), n_samples, complete=True)

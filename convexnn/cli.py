@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("data", metavar="DATA", help=f"FILE.csv or FILE.csv.gz, or one of {', '.join(BUNDLED)}")
     fit.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
     fit.add_argument("--task", choices=["auto", "regression", "classification"], default="auto")
-    fit.add_argument("--alpha", default="auto", help="weight decay on the sum of losses (default: a share of alpha_max)")
+    fit.add_argument("--alpha", default="auto", help="weight decay on the sum of losses, or auto (default)")
     fit.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
     fit.add_argument("--activation", choices=sorted(ACTIVATIONS), default="relu")
     fit.add_argument("--patterns", choices=["auto", "exact", "sampled"], default="auto")
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--tol", type=float, default=1e-4, help="relative duality gap to stop at (default: 1e-4)")
     fit.add_argument("--max-iter", type=int, default=20_000, metavar="N")
     fit.add_argument("--max-time", type=float, metavar="SECONDS")
-    fit.add_argument("--test-share", type=float, default=0.2, help="share of rows kept for the test score (default: 0.2)")
+    fit.add_argument("--test-share", type=float, default=0.2, help="rows kept for the test score (default: 0.2)")
     fit.add_argument("--no-standardize", action="store_true", help="use the features as they are")
     fit.add_argument("--seed", type=int, default=0, help="of the split and of sampled patterns (default: 0)")
     fit.add_argument("--out", metavar="MODEL.npz", help="where to save the network; it takes raw features")
@@ -150,7 +150,8 @@ def _fit(arguments: argparse.Namespace) -> None:
     print(f"data            {arguments.data}: {len(y)} rows, {X.shape[1]} features, {task}")
     share = model.alpha_ / model.alpha_max_ if model.alpha_max_ > 0 else np.inf
     print(f"alpha           {model.alpha_:.6g} ({share:.3g} of alpha_max)")
-    print(f"patterns        {model.arrangement_.n_patterns:,} listed, {'all' if model.arrangement_.complete else 'sampled'}")
+    listed = model.arrangement_
+    print(f"patterns        {listed.n_patterns:,} listed, {'all there are' if listed.complete else 'sampled'}")
     print(f"neurons         {model.network_.n_neurons}")
     print(f"objective       {certificate.objective:.8g}")
     print(f"lower bound     {certificate.lower_bound:.8g}")
@@ -270,7 +271,7 @@ def _read(path: str) -> tuple[list[str], list[tuple[str, ...]]]:
     width = len(rows[0])
     for number, row in enumerate(rows, 1):
         if len(row) != width:
-            raise ValueError(f"{path} must have {width} cells in every row, as its header, got {len(row)} in row {number}.")
+            raise ValueError(f"{path} must have {width} cells in every row, got {len(row)} in row {number}.")
     return [name.strip() for name in rows[0]], list(zip(*rows[1:]))
 
 
@@ -290,10 +291,11 @@ def _numbers(path, features, names, columns):
                         f"column {name!r} of {path} must be numeric, got {cell!r} in row {number}; encode or drop it."
                     ) from None
         if not np.isfinite(X[:, k]).all():
-            raise ValueError(f"column {name!r} of {path} must be finite, got NaN or infinity; impute or drop those rows.")
+            raise ValueError(f"column {name!r} of {path} must be finite, got NaN or infinity; drop those rows.")
     return X
 
 
 def _task(y) -> str:
     """Classification for text and for whole numbers of at most 20 kinds, else regression."""
-    return "classification" if y.dtype.kind not in "f" and len(np.unique(y)) <= 20 or y.dtype.kind in "US" else "regression"
+    text, whole = y.dtype.kind in "US", y.dtype.kind not in "f"
+    return "classification" if text or (whole and len(np.unique(y)) <= 20) else "regression"

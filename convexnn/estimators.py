@@ -90,7 +90,7 @@ class _TwoLayerNetwork(BaseEstimator):
             alpha = float(self.alpha)
         problem = replace(problem, alpha=alpha)
         coef_init = None if previous is None else activation.coef(previous, problem, self.hidden_bias)
-        solver = self.solver if self.solver != "auto" else "fista" if problem.smooth else "cvxpy"
+        solver = self.solver if self.solver != "auto" else "newton" if problem.smooth else "cvxpy"
         left = None if self.max_time is None else max(self.max_time - (perf_counter() - start), 0.0)
         progress = _Progress() if self.verbose else None
         result = SOLVERS[solver](tol=self.tol, max_iter=self.max_iter, max_time=left, callback=progress).solve(
@@ -109,7 +109,7 @@ class _TwoLayerNetwork(BaseEstimator):
         self.n_iter_ = max(result.n_iter, 1)
         if result.status != "optimal":
             warnings.warn(
-                f"status {result.status!r}: {result.message}. Relative gap {result.relative_gap:.1e}, tol {self.tol:.1e}.",
+                f"status {result.status!r}: {result.message}. Relative gap {result.relative_gap:.1e}, tol {self.tol}.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -217,8 +217,8 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         ``n_patterns`` random gates, "auto" is exact if there are at most ``n_patterns`` patterns.
     n_patterns : int, default=1000
         Number of gates to draw.
-    solver : {"auto", "fista", "cvxpy"}, default="auto"
-        "auto" is "fista" for smooth losses, "cvxpy" for the others.
+    solver : {"auto", "newton", "fista", "cvxpy"}, default="auto"
+        "auto" is "newton" for smooth losses, "cvxpy" for the others.
     fit_intercept : bool, default=True
         Unpenalised output bias.
     hidden_bias : {"penalized", "none"}, default="penalized"

@@ -21,7 +21,7 @@ class Loss(Protocol):
     #: "real", "signs" (-1 and +1) or "classes" (0 .. C - 1).
     target: ClassVar[str]
     #: Largest eigenvalue of the Hessian of one sample; inf marks a loss without a gradient everywhere.
-    lipschitz: float
+    lipschitz: ClassVar[float]
 
     def check_target(self, y: ArrayLike) -> NDArray:
         """y in the coding that the other methods expect; ValueError when it cannot be had."""
@@ -138,7 +138,7 @@ class Huber:
     def cvxpy(self, y, z):
         import cvxpy as cp
 
-        return 0.5 * cp.huber(z - y, self.delta)
+        return 0.5 * cp.huber(z - y, M=self.delta)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -348,9 +348,8 @@ class Absolute:
 
 
 #: Every loss by name. A class listed here is an option of the estimators and under test.
-LOSSES: dict[str, type] = {
-    loss.name: loss
-    for loss in (Squared, Huber, LogLoss, MultinomialLogLoss, SquaredHinge, Hinge, Absolute, Quantile)
+LOSSES: dict[str, Any] = {
+    loss.name: loss for loss in (Squared, Huber, LogLoss, MultinomialLogLoss, SquaredHinge, Hinge, Absolute, Quantile)
 }
 
 

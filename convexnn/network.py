@@ -93,7 +93,7 @@ class Network:
         if X.shape[1] != self.hidden_weights.shape[1]:
             raise ValueError(f"X must have {self.hidden_weights.shape[1]} features, got {X.shape[1]}.")
         before = X @ self.hidden_weights.T + self.hidden_biases
-        if self.gate_weights is None:
+        if self.gate_weights is None or self.gate_biases is None:
             return np.maximum(before, 0.0)
         return before * (X @ self.gate_weights.T + self.gate_biases >= 0)
 
@@ -185,10 +185,10 @@ class Network:
         """
         part = self.balance()
         m = part.n_neurons
-        columns = [part.hidden_weights, part.hidden_biases]
-        inner = np.linalg.norm(np.column_stack(columns), axis=1, keepdims=True)
-        keys = [np.column_stack(columns) / np.where(inner > 0, inner, 1.0), part.output_weights.reshape(m, part.n_outputs) / inner]
-        if part.gate_weights is not None:
+        inside = np.column_stack([part.hidden_weights, part.hidden_biases])
+        inner = np.linalg.norm(inside, axis=1, keepdims=True)
+        keys = [inside / inner, part.output_weights.reshape(m, part.n_outputs) / inner]
+        if part.gate_weights is not None and part.gate_biases is not None:
             gates = np.column_stack([part.gate_weights, part.gate_biases])
             keys.append(gates / np.linalg.norm(gates, axis=1, keepdims=True))
         if m < 2:
@@ -234,7 +234,8 @@ class Network:
         scale = np.ones(part.n_neurons)
         for g in np.unique(group):
             members = np.flatnonzero(group == g)
-            phi = contributions[:, members, g] if one_each else np.moveaxis(contributions, 1, 2).reshape(-1, len(members))
+            stacked = np.moveaxis(contributions, 1, 2).reshape(-1, part.n_neurons)
+            phi = contributions[:, members, g] if one_each else stacked
             scale[members] = _independent_scales(phi, part.path_norms[members])
         keep = np.flatnonzero(scale > 0)
         root = np.sqrt(scale[keep])
@@ -277,7 +278,7 @@ class Network:
         rows = rows / np.where(lengths > 0, lengths, 1.0)
         part = self.balance()
         weights = np.column_stack([part.hidden_weights, part.hidden_biases])[:, : rows.shape[1]]
-        gates = np.column_stack([part.gate_weights, part.gate_biases])[:, : rows.shape[1]]
+        gates = np.column_stack([part.gate_weights, part.gate_biases])[:, : rows.shape[1]]  # type: ignore[list-item]
         signs = np.where(rows @ gates.T >= 0, 1.0, -1.0)
         hidden, output = [], []
         for w, a, sign in zip(weights, part.output_weights, signs.T):
@@ -333,7 +334,7 @@ class Network:
                 raise ValueError(f"extra arrays must not be named {name!r}: that is a weight of the network.")
             if np.asarray(value).dtype.hasobject:
                 raise ValueError(f"extra array {name!r} must have a numeric or string dtype, got object.")
-        np.savez(path, **weights, **extra)
+        np.savez(path, **weights, **extra)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | PathLike) -> Network:
@@ -448,6 +449,6 @@ def _cone_pair(v: NDArray, signed_rows: NDArray) -> tuple[NDArray, NDArray]:
     u, _ = nnls(E, target, maxiter=30 * E.shape[1])
     residual = E @ u - target
     if -residual[-1] <= 1e-14:
-        raise ValueError("X has a sample on a gate, whose cone is too flat to decompose weights in; resample the gates.")
+        raise ValueError("X has a sample on a gate, whose cone is too flat to decompose weights; resample the gates.")
     s = -residual[:-1] / residual[-1] * size
     return 0.5 * (s + v), 0.5 * (s - v)

@@ -26,6 +26,10 @@ class Penalty(Protocol):
     def dual_norm(self, G: NDArray, floor: float = 0.0, active: NDArray | None = None) -> float:
         """max_k of the support of the unit ball of block k in direction G_k; exact when above floor, else floor."""
 
+    def faces(self, V: NDArray, blocks: NDArray, active: NDArray | None) -> tuple[NDArray, NDArray]:
+        """Orthonormal bases (n, n_features, n_features) and counts (n,) for some blocks of a prox V: near it the prox
+        moves block k only along the columns of its basis from count k on. ``active`` is what the prox returned."""
+
     def violation(self, V: NDArray) -> float:
         """Largest distance from a block to a face of its cone that it should not cross, per unit of |v_k|."""
 
@@ -52,6 +56,10 @@ class GroupLasso:
 
     def dual_norm(self, G, floor=0.0, active=None):
         return max(floor, float(np.linalg.norm(G, axis=1).max(initial=0.0)))
+
+    def faces(self, V, blocks, active):
+        d = V.shape[1]
+        return np.broadcast_to(np.eye(d), (len(blocks), d, d)), np.zeros(len(blocks), dtype=int)
 
     def violation(self, V):
         return 0.0
@@ -111,6 +119,12 @@ class ConeGroupLasso:
             floor = max(floor, float(np.linalg.norm(P, axis=1).max(initial=0.0)))
         return floor
 
+    def faces(self, V, blocks, active):
+        rows = np.sort(active[blocks], axis=1)[:, ::-1]
+        normals = self.rows[rows] * (rows >= 0)[:, :, None]
+        bases = np.linalg.qr(normals.transpose(0, 2, 1), mode="complete")[0]
+        return bases, (rows >= 0).sum(axis=1)
+
     def violation(self, V):
         lengths = np.linalg.norm(V, axis=1)
         k = np.flatnonzero(lengths)
@@ -128,4 +142,4 @@ class ConeGroupLasso:
 
 
 #: Every penalty by name; the tests run over it.
-PENALTIES: dict[str, type] = {"group_lasso": GroupLasso, "cone_group_lasso": ConeGroupLasso}
+PENALTIES: dict[str, Any] = {"group_lasso": GroupLasso, "cone_group_lasso": ConeGroupLasso}

@@ -89,9 +89,7 @@ class Design:
     def restrict(self, blocks: NDArray) -> Design:
         """The map on some of the blocks; patterns that none of them uses are dropped."""
         used, pattern = np.unique(self.pattern[blocks], return_inverse=True)
-        return Design(
-            self.X, self.patterns[used], pattern, self.sign[blocks], self.output[blocks], self.n_outputs
-        )
+        return Design(self.X, self.patterns[used], pattern, self.sign[blocks], self.output[blocks], self.n_outputs)
 
     def squared_norm(self, weights: NDArray) -> float:
         """Largest eigenvalue of A^T diag(weights) A, from below, by the power method."""
@@ -270,7 +268,7 @@ class Problem:
         theta : array, shape of the predictions
             Usually minus the gradient of the loss.
         correlations : array of shape (n_blocks, n_features), optional
-            ``design.adjoint(theta)``, when it is known already.
+            ``design.adjoint(theta)``, when it is known already; used only if theta is centred.
         active : array, optional
             Warm start that the penalty's prox returned.
 
@@ -282,7 +280,10 @@ class Problem:
             The feasible point that gives it.
         """
         if self.fit_intercept:
-            theta = theta - theta.mean(axis=0)
+            shift = theta.mean(axis=0)
+            theta = theta - shift
+            if np.abs(shift).max() > 1e-12 * np.abs(theta).max(initial=0.0):
+                correlations = None
         if correlations is None:
             correlations = self.design.adjoint(theta)
         price = self.penalty.dual_norm(correlations, self.alpha, active)

@@ -105,7 +105,9 @@ class CvxpySolver:
             said = str(error)
         except KeyboardInterrupt:
             said = "interrupted"
-        theta = None if link.dual_value is None else link.dual_value[row] * (problem.sample_weight / weights[row])[:, None]
+        theta = link.dual_value
+        if theta is not None:
+            theta = theta[row] * (problem.sample_weight / weights[row])[:, None]
         return self._judge(problem, coef_init, V.value, theta, said, start)
 
     def _judge(self, problem, coef_init, coef, theta, said, start) -> Result:
@@ -146,9 +148,7 @@ class CvxpySolver:
         else:
             status = "failed"
         blocks = int(np.count_nonzero(coef.any(axis=1)))
-        entry = dict(
-            iteration=1, seconds=perf_counter() - start, objective=primal, relative_gap=gap, blocks=blocks
-        )
+        entry = dict(iteration=1, seconds=perf_counter() - start, objective=primal, relative_gap=gap, blocks=blocks)
         try:
             if self.callback is not None:
                 self.callback(entry)

@@ -1,0 +1,328 @@
+"""Semismooth Newton on the augmented Lagrangian of the dual."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.sparse.linalg import LinearOperator, cg
+
+from convexnn.problem import Problem
+from convexnn.result import STATUSES, Result, relative_gap
+
+# Newton matrices and the columns they are made of are stored up to this size; beyond, conjugate gradients.
+MATRIX_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Newton:
+    r"""Augmented Lagrangian of the dual, each subproblem solved by semismooth Newton steps.
+
+    With multiplier V and parameter sigma, the dual variable theta minimises
+
+        phi(theta) = F^*(-theta) + |S(V + sigma A^T theta)|^2 / (2 sigma),   S = prox with threshold sigma alpha,
+
+    and then V <- S(V + sigma A^T theta), sigma grows. Written with theta = -grad F(u) for a vector of predictions u,
+    the gradient of phi is A S(.) - u, no conjugate is evaluated off its domain, and the Newton equation is
+
+        (I + sigma B W B^T H) step = A S(.) - u,
+
+    H the Hessian of the loss at u, B the columns of the data in the directions in which the non-zero blocks are free
+    to move, W the derivative of the prox there. It is solved with whichever matrix is smaller: that of the free
+    directions, B^T H B + W^{-1} / sigma, or that of the samples, which for blocks without cones is the elementwise
+    product (X X^T) * (D diag(.) D^T) plus one product over the blocks.
+
+    Parameters
+    ----------
+    tol : float, default=1e-4
+        Stop when the relative duality gap over the listed patterns is at most this.
+    max_iter : int, default=20_000
+        Limit on Newton steps.
+    max_time : float, optional
+        Limit in seconds.
+    callback : callable, optional
+        Called with each new entry of the history.
+
+    References
+    ----------
+    .. [1] X. Li, D. Sun, K.-C. Toh, A highly efficient semismooth Newton augmented Lagrangian method for solving
+       lasso problems, SIAM J. Optim. 28 (2018), section 3.
+    .. [2] Y. Zhang, N. Zhang, D. Sun, K.-C. Toh, An efficient Hessian based algorithm for solving large-scale sparse
+       group lasso problems, Math. Programming 179 (2020), section 3.
+    """
+
+    tol: float = 1e-4
+    max_iter: int = 20_000
+    max_time: float | None = None
+    callback: Callable[[dict], object] | None = None
+
+    def solve(self, problem: Problem, coef_init: NDArray | None = None) -> Result:
+        """Minimise the program from zero or from given coefficients.
+
+        Parameters
+        ----------
+        problem : Problem
+            Its loss must have a Lipschitz gradient.
+        coef_init : array of shape (n_blocks, n_features), optional
+            Starting point.
+
+        Returns
+        -------
+        result : Result
+            The best point seen, whatever the reason to stop; "almost_optimal" when rounding stops the progress.
+
+        Raises
+        ------
+        ValueError
+            When the loss is not smooth: the message says what to use.
+        """
+        if not problem.smooth:
+            raise ValueError(
+                f"solver='newton' needs a loss with a Lipschitz gradient; loss={problem.loss.name!r} has kinks: use "
+                "solver='cvxpy'."
+            )
+        start = perf_counter()
+        design, penalty, alpha = problem.design, problem.penalty, problem.alpha
+        V = np.zeros(design.shape) if coef_init is None else coef_init
+        V, active = penalty.prox(V, 0.0)
+        z = design @ V
+        c = problem.best_intercept(z)
+        u = z + c
+        L = problem.loss.lipschitz * design.squared_norm(problem.sample_weight) or 1.0
+        sigma = 100.0 / L if coef_init is None or not V.any() else 1e3 / L
+        best = (problem.loss_value(u) + alpha * penalty.value(V), V, c)
+        dual, theta = -np.inf, problem.null_model[1]
+        history: list[dict] = []
+        status, steps, stalled, gap = "max_iter", 0, 0, np.inf
+        try:
+            while True:
+                point = _Point(problem, u, V, c, sigma, active)
+                inner = 0
+                while steps < self.max_iter:
+                    moved = np.vdot(point.U - V, point.U - V) + np.sum((point.c - c) ** 2)
+                    residual = np.vdot(point.R, point.HR)
+                    if residual <= max(0.1 * moved / sigma, 1e-30 * abs(best[0])) or inner >= 50:
+                        break
+                    step = _newton_step(problem, point, sigma)
+                    slope = np.vdot(point.HR, step)
+                    t, following = 1.0, None
+                    while t > 1e-6:
+                        following = _Point(problem, point.u + t * step, V, c, sigma, point.active)
+                        rounding = 1e-13 * (abs(point.phi) + abs(best[0]))
+                        if following.phi <= point.phi + 1e-4 * t * slope + rounding:
+                            break
+                        t *= 0.5
+                    steps += 1
+                    inner += 1
+                    if t <= 1e-6 or following is None:
+                        break
+                    point = following
+                    if self.max_time is not None and perf_counter() - start > self.max_time:
+                        break
+                V, c, u, active = point.U, point.c, point.u, point.active
+                fresh = problem.best_intercept(point.z, c)
+                primal = problem.loss_value(point.z + fresh) + alpha * penalty.value(V)
+                if primal < best[0]:
+                    best = (primal, V, fresh)
+                bound, feasible = problem.dual_bound(-problem.gradient(point.z + fresh), active=active)
+                if bound > dual:
+                    dual, theta = bound, feasible
+                gap, before = relative_gap(best[0], dual), gap
+                blocks = int(np.count_nonzero(V.any(axis=1)))
+                seconds = perf_counter() - start
+                history.append(
+                    dict(iteration=steps, seconds=seconds, objective=best[0], relative_gap=gap, blocks=blocks)
+                )
+                if self.callback is not None:
+                    self.callback(history[-1])
+                if gap <= self.tol:
+                    status = "optimal"
+                    break
+                if self.max_time is not None and seconds > self.max_time:
+                    status = "time_limit"
+                    break
+                if steps >= self.max_iter:
+                    break
+                stalled = stalled + 1 if gap > 0.9 * before else 0
+                if stalled >= 12:
+                    status = "almost_optimal"
+                    break
+                sigma = sigma * 10.0 if inner < 10 else sigma * 2.0 if inner < 25 else sigma / 2.0
+                sigma = min(sigma, 1e12 / L)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        primal, coef, intercept = best
+        return Result(coef, intercept, theta, primal, dual, status, STATUSES[status], steps, history)
+
+
+class _Point:
+    """Everything about one value of the dual variable theta = -grad F(u) in the subproblem of (V, c, sigma)."""
+
+    def __init__(self, problem: Problem, u, V, c, sigma, active):
+        design = problem.design
+        self.u = u
+        self.theta = -problem.gradient(u)
+        self.G = design.adjoint(self.theta)
+        self.U, self.active = problem.penalty.prox(V + sigma * self.G, sigma * problem.alpha, active)
+        self.z = design @ self.U
+        # The intercept is a free block: its prox is the identity.
+        self.c = c + sigma * self.theta.sum(axis=0) if problem.fit_intercept else c
+        self.R = u - self.z - self.c
+        self.H = _weighted(problem.sample_weight, problem.loss.hessian(problem.y, u))
+        self.HR = _apply(self.H, self.R)
+        conjugate = -np.vdot(self.theta, u) - problem.loss_value(u)
+        squares = np.vdot(self.U, self.U) + (np.sum(np.square(self.c)) if problem.fit_intercept else 0.0)
+        self.phi = conjugate + squares / (2 * sigma)
+
+
+def _weighted(weights: NDArray, hessian: NDArray) -> NDArray:
+    return weights.reshape((-1,) + (1,) * (hessian.ndim - 1)) * hessian
+
+
+def _apply(H: NDArray, r: NDArray) -> NDArray:
+    """H r for Hessians (n,) and r (n, ...), or (n, C, C) and (n, C)."""
+    return H * r if H.ndim == 1 else np.einsum("nij,nj->ni", H, r)
+
+
+def _newton_step(problem: Problem, point: _Point, sigma: float) -> NDArray:
+    """The step in u, by the smaller of the two systems, or by conjugate gradients when neither fits in memory."""
+    blocks = np.flatnonzero(point.U.any(axis=1))
+    if not len(blocks) and not problem.fit_intercept:
+        return -point.R
+    bases, skip = problem.penalty.faces(point.U, blocks, point.active)
+    lengths = np.linalg.norm(point.U[blocks], axis=1)
+    k, j = np.nonzero(np.arange(point.U.shape[1]) >= skip[:, None])
+    n, q = point.u.size, len(k)
+    if n < q and 8 * n * max(n, q if skip.any() else 0) <= MATRIX_BYTES:
+        return _sample_step(problem, point, sigma, blocks, bases, lengths, k, j)
+    if 8 * q * max(len(point.u), q) > MATRIX_BYTES:
+        return _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths)
+    return _direction_step(problem, point, sigma, blocks, bases, lengths, k, j)
+
+
+def _columns(problem: Problem, blocks, vectors, k) -> NDArray:
+    """Rows sign_k D_k X v: the change of the predictions when block k moves along v."""
+    design = problem.design
+    columns = vectors @ design.X.T
+    columns *= design.patterns[design.pattern[blocks]][k]
+    columns *= design.sign[blocks][k, None]
+    return columns
+
+
+def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray:
+    """Through B^T H B + 1 / sigma + alpha (I - g g^T) / |v_k|, one row for each free direction."""
+    design, C = problem.design, problem.design.n_outputs
+    vectors = bases[k, :, j]
+    B = _columns(problem, blocks, vectors, k)
+    output = design.output[blocks][k]
+    n_free = C if problem.fit_intercept else 0
+    q = len(B)
+    if n_free:
+        B = np.concatenate([B, np.ones((C, B.shape[1]))])
+        output = np.concatenate([output, np.arange(C)])
+    matrix = np.empty((len(B), len(B)))
+    if C == 1:
+        matrix = (B * point.H) @ B.T
+        right = B @ point.HR
+    else:
+        right = np.einsum("qn,nq->q", B, point.HR[:, output])
+        members = [np.flatnonzero(output == o) for o in range(C)]
+        for o in range(C):
+            for p in range(C):
+                matrix[np.ix_(members[o], members[p])] = (B[members[o]] * point.H[:, o, p]) @ B[members[p]].T
+    along = np.einsum("qd,qd->q", vectors, (point.U[blocks] / lengths[:, None])[k])
+    curvature = problem.alpha / lengths[k]
+    for first, last in pairwise(np.flatnonzero(np.diff(k, prepend=-1, append=-1))):
+        part = slice(first, last)
+        matrix[part, part] -= curvature[first] * np.outer(along[part], along[part])
+    diagonal = np.einsum("qq->q", matrix)
+    diagonal[:q] += curvature
+    diagonal += 1.0 / sigma
+    x = _positive_solve(matrix, right)
+    if C == 1:
+        return B.T @ x - point.R
+    moved = np.zeros_like(point.u)
+    for o in range(C):
+        moved[:, o] = B[members[o]].T @ x[members[o]]
+    return moved - point.R
+
+
+def _sample_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray:
+    """Through I + sigma B W B^T H, one row for each sample and output; B W B^T couples no two outputs."""
+    design, C = problem.design, problem.design.n_outputs
+    shrink = lengths / (lengths + sigma * problem.alpha)
+    Y = _columns(problem, blocks, point.U[blocks] / lengths[:, None], np.arange(len(blocks)))
+    Y *= np.sqrt(1 - shrink)[:, None]
+    cones = len(k) < bases.shape[0] * bases.shape[1]
+    B = _columns(problem, blocks, bases[k, :, j], k) if cones else design.patterns[design.pattern[blocks]].astype(float)
+    B *= np.sqrt(shrink[k] if cones else shrink)[:, None]
+    output = design.output[blocks]
+    kernels = []
+    for o in range(C):
+        rows = B[output[k] == o] if cones else B[output == o]
+        kernel = rows.T @ rows
+        if not cones:
+            kernel *= design.X @ design.X.T
+        rows = Y[output == o]
+        kernel += rows.T @ rows
+        if problem.fit_intercept:
+            kernel += 1.0
+        kernel *= sigma
+        kernels.append(kernel)
+    if C == 1:
+        root = np.sqrt(point.H)
+        matrix = root[:, None] * kernels[0] * root
+        np.einsum("nn->n", matrix)[...] += 1.0
+        return kernels[0] @ (root * _positive_solve(matrix, root * point.R)) - point.R
+    matrix = np.block([[kernel * point.H[:, o, p] for p in range(C)] for o, kernel in enumerate(kernels)])
+    np.einsum("nn->n", matrix)[...] += 1.0
+    return -np.linalg.solve(matrix, point.R.T.ravel()).reshape(C, -1).T
+
+
+def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths) -> NDArray:
+    """The system of the free directions without its matrix: each product is one forward and one adjoint pass."""
+    part = problem.design.restrict(blocks)
+    g = point.U[blocks] / lengths[:, None]
+    inside = np.arange(bases.shape[1]) >= skip[:, None]
+    n_free = problem.design.n_outputs if problem.fit_intercept else 0
+
+    def on_face(W):
+        return np.einsum("kdj,kj->kd", bases, inside * np.einsum("kdj,kd->kj", bases, W))
+
+    def constant(free):
+        return free if n_free > 1 else free.sum()
+
+    def split(x):
+        return x[: g.size].reshape(g.shape), x[g.size :]
+
+    def product(x):
+        W, free = split(x)
+        W = on_face(W)
+        r = _apply(point.H, part @ W + constant(free))
+        across = W - g * np.sum(g * W, axis=1, keepdims=True)
+        out = part.adjoint(r) + W / sigma + problem.alpha * across / lengths[:, None]
+        return np.concatenate([on_face(out).ravel(), np.atleast_1d(r.sum(axis=0))[:n_free] + free / sigma])
+
+    right = np.concatenate([on_face(part.adjoint(point.HR)).ravel(), np.atleast_1d(point.HR.sum(axis=0))[:n_free]])
+    size = g.size + n_free
+    x, _ = cg(LinearOperator((size, size), matvec=product), right, rtol=1e-3, maxiter=200)
+    W, free = split(x)
+    return part @ on_face(W) + constant(free) - point.R
+
+
+def _positive_solve(matrix: NDArray, right: NDArray) -> NDArray:
+    """Cholesky with a relative ridge that grows until the factorisation succeeds."""
+    diagonal = np.einsum("qq->q", matrix)
+    scale = float(diagonal.max(initial=1e-300))
+    for ridge in (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6):
+        diagonal += ridge * scale
+        try:
+            return cho_solve(cho_factor(matrix, lower=True, check_finite=False), right, check_finite=False)
+        except LinAlgError:
+            continue
+    return right / scale
