@@ -36,9 +36,8 @@ class Arrangement:
     --------
     >>> import numpy as np
     >>> arrangement = enumerate_patterns(np.array([[1.0], [-2.0]]))
-    >>> arrangement.patterns.astype(int)
-    array([[1, 0],
-           [0, 1]])
+    >>> arrangement.patterns.sum(axis=0)
+    array([1, 1])
     >>> arrangement
     Arrangement(2 patterns of 2 samples, complete)
     """
@@ -239,7 +238,7 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
     rank = int(np.count_nonzero(singular > PARALLEL_TOL * singular[0])) if singular[0] > 0 else 0
     rows = left[:, :rank] * (np.linalg.norm(X, axis=1, keepdims=True) > 0)
     to_gates = (right[:rank] / singular[:rank, None] if rank else right[:0]) / column
-    weights: NDArray[np.uint64] = np.random.default_rng(0).integers(2**64, size=n_samples, dtype=np.uint64)
+    weights = np.asarray(np.random.default_rng(0).integers(2**64, size=n_samples, dtype=np.uint64))
     n_distinct = len(_essential(rows, weights)[0])
     forecast = count_patterns(max(n_distinct, 1), rank)
     n_bytes = forecast * ((n_samples + 7) // 8 + 8 * n_features)

@@ -41,7 +41,7 @@ class Design:
     >>> import numpy as np
     >>> design = Design(np.array([[2.0], [3.0]]), np.array([[True, False]]), [0], [-1.0], [0])
     >>> design @ np.array([[10.0]])
-    array([-20.,  -0.])
+    array([-20.,   0.])
     """
 
     def __init__(self, X, patterns, pattern, sign, output, n_outputs: int = 1):
