@@ -42,7 +42,7 @@ class ReLU:
         if network.gate_weights is not None:
             raise ValueError("network has gates; use activation='gated_relu' or network.to_relu(X).")
         weights = _join(network.hidden_weights, network.hidden_biases, hidden_bias)
-        return _place(network, problem, weights, weights, signed=True)
+        return _place(network, problem, weights, hidden_bias, signed=True)
 
 
 class GatedReLU:
@@ -66,9 +66,8 @@ class GatedReLU:
         """Coefficients of a network whose gates are all listed, shape (n_blocks, n_features)."""
         if network.gate_weights is None:
             raise ValueError("network has no gates; use activation='relu'.")
-        gates = _join(network.gate_weights, network.gate_biases, hidden_bias)
         weights = _join(network.hidden_weights, network.hidden_biases, hidden_bias)
-        return _place(network, problem, gates, weights, signed=False)
+        return _place(network, problem, weights, hidden_bias, signed=False)
 
 
 #: Every activation by name.
@@ -145,25 +144,51 @@ def _outputs(design: Design, blocks: NDArray, amounts: NDArray) -> NDArray:
     return output
 
 
-def _place(network: Network, problem: Problem, gates: NDArray, weights: NDArray, signed: bool) -> NDArray:
-    """Add every neuron to the block of its pattern; a neuron on a hyperplane goes to either side that is listed."""
+def find_patterns(network: Network, X: NDArray, patterns: NDArray[np.bool_], hidden_bias: str) -> NDArray[np.intp]:
+    """Where in a list the pattern of each neuron stands.
+
+    A ReLU neuron on a sample's hyperplane contributes nothing there, so either side will do; a gate on one is open.
+
+    Parameters
+    ----------
+    network : Network
+        Any network.
+    X : array of shape (n_samples, n_features)
+        The data, with its ones column if ``hidden_bias="penalized"``.
+    patterns : bool array of shape (n_patterns, n_samples)
+        The list.
+    hidden_bias : {"penalized", "none"}
+        Whether biases are the last coordinate.
+
+    Returns
+    -------
+    index : int array of shape (n_neurons,)
+        -1 for a neuron whose pattern is not listed.
+    """
+    gated = network.gate_weights is not None
+    weights = network.gate_weights if gated else network.hidden_weights
+    gates = _join(weights, network.gate_biases if gated else network.hidden_biases, hidden_bias)
+    side = X @ gates.T
+    slack = 0.0 if gated else ON_HYPERPLANE * np.outer(np.linalg.norm(X, axis=1), np.linalg.norm(gates, axis=1))
+    on, off = (side >= 0, side < 0) if gated else (side > slack, side < -slack)
+    listed = patterns.astype(float)
+    conflicts = (1 - listed) @ on + listed @ off
+    index = np.argmin(conflicts, axis=0) if len(patterns) else np.zeros(len(gates), dtype=int)
+    return np.where(conflicts.min(axis=0, initial=np.inf) == 0, index, -1)
+
+
+def _place(network: Network, problem: Problem, weights: NDArray, hidden_bias: str, signed: bool) -> NDArray:
+    """Add every neuron to the block of its pattern, sign and output."""
     design = problem.design
     coef = np.zeros(design.shape)
-    if not len(gates):
-        return coef
-    lengths = np.linalg.norm(design.X, axis=1)
-    side = (design.X @ gates.T) / np.where(lengths > 0, lengths, 1.0)[:, None]
-    slack = ON_HYPERPLANE * np.linalg.norm(gates, axis=1)
-    listed = design.patterns.astype(float)
-    conflicts = (1 - listed) @ (side > slack) + listed @ (side < -slack)
-    pattern = np.argmin(conflicts, axis=0)
-    lost = np.flatnonzero(conflicts[pattern, np.arange(len(gates))])
-    if len(lost):
+    pattern = find_patterns(network, design.X, design.patterns, hidden_bias)
+    lost = np.count_nonzero(pattern < 0)
+    if lost:
         raise ValueError(
-            f"network has {len(lost)} neurons whose activation patterns are not listed; add patterns_of(network, X)."
+            f"network has {lost} neurons whose activation patterns are not listed; add patterns_of(network, X)."
         )
     block = {key: k for k, key in enumerate(zip(design.output, design.pattern, design.sign))}
-    for j, amounts in enumerate(network.output_weights.reshape(len(gates), network.n_outputs)):
+    for j, amounts in enumerate(network.output_weights.reshape(len(weights), network.n_outputs)):
         for output in np.flatnonzero(amounts):
             sign = np.sign(amounts[output]) if signed else 1.0
             coef[block[output, pattern[j], sign]] += sign * amounts[output] * weights[j]

@@ -7,6 +7,7 @@ through the origin of weight space; the patterns are the cells into which those 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from math import comb
 
 import numpy as np
@@ -31,6 +32,8 @@ class Arrangement:
         Number of rows of the data set.
     complete : bool
         True only when every pattern of the data set is in the list.
+    fingerprint : str
+        Of the data that a complete list is complete for.
 
     Examples
     --------
@@ -46,6 +49,7 @@ class Arrangement:
     gates: NDArray[np.float64]
     n_samples: int
     complete: bool = False
+    fingerprint: str = ""
 
     @classmethod
     def from_gates(cls, X: ArrayLike, gates: ArrayLike, *, complete: bool = False) -> Arrangement:
@@ -92,6 +96,28 @@ class Arrangement:
         """Boolean matrix of shape (n_samples, n_patterns), unpacked anew at each call."""
         return np.unpackbits(self.packed, axis=1, count=self.n_samples).view(bool).T
 
+    def belongs_to(self, X: NDArray) -> bool:
+        """Whether this is a list for the data X: its gates give its patterns, and it is complete for no other data.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, with its ones column if the gates have a bias row.
+
+        Returns
+        -------
+        belongs : bool
+            Samples on a gate, within rounding, may be on either side.
+        """
+        if X.shape != (self.n_samples, len(self.gates)) or (self.complete and self.fingerprint != _fingerprint(X)):
+            return False
+        for part in _batches(self.n_patterns, self.n_samples):
+            side, gates = X @ self.gates[:, part], self.gates[:, part]
+            differ = (side >= 0) != np.unpackbits(self.packed[part], axis=1, count=len(X)).view(bool).T
+            if np.any(differ & (np.abs(side) > 1e-12 * np.linalg.norm(X) * np.linalg.norm(gates, axis=0))):
+                return False
+        return True
+
     def rows(self, keep: NDArray) -> Arrangement:
         """The same gates on some of the samples; patterns that become equal are merged.
 
@@ -108,7 +134,7 @@ class Arrangement:
         patterns = self.patterns[keep]
         packed = np.packbits(patterns.T, axis=1)
         first = _first_of_each(packed)
-        return Arrangement(packed[first], self.gates[:, first], len(patterns), self.complete)
+        return Arrangement(packed[first], self.gates[:, first], len(patterns), self.complete, self.fingerprint)
 
     def union(self, other: Arrangement) -> Arrangement:
         """This list followed by those patterns of another list that are not in it.
@@ -126,7 +152,8 @@ class Arrangement:
         packed = np.concatenate([self.packed, other.packed])
         first = _first_of_each(packed)
         gates = np.concatenate([self.gates, other.gates], axis=1)[:, first]
-        return Arrangement(packed[first], gates, self.n_samples, self.complete or other.complete)
+        fingerprint = self.fingerprint or other.fingerprint
+        return Arrangement(packed[first], gates, self.n_samples, self.complete or other.complete, fingerprint)
 
     def __repr__(self) -> str:
         kind = "complete" if self.complete else "not known to be complete"
@@ -263,7 +290,7 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
         wrong += int(np.count_nonzero(side < 0))
     if wrong:
         raise _thin_cells(wrong)
-    return Arrangement(packed, np.ascontiguousarray(gates.T), n_samples, complete=True)
+    return Arrangement(packed, np.ascontiguousarray(gates.T), n_samples, True, _fingerprint(X))
 
 
 def sample_patterns(
@@ -365,6 +392,10 @@ def patterns_of(network, X: ArrayLike, *, hidden_bias: str = "penalized") -> Arr
     if np.any(biases):
         raise ValueError("hidden_bias='none' needs a network without hidden biases; use hidden_bias='penalized'.")
     return Arrangement.from_gates(X, weights.T)
+
+
+def _fingerprint(X: NDArray) -> str:
+    return sha256(np.ascontiguousarray(X, dtype=float).tobytes()).hexdigest()
 
 
 def _positive(lengths: NDArray) -> NDArray:

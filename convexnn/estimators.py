@@ -21,7 +21,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from convexnn.activations import ACTIVATIONS, lift
+from convexnn.activations import ACTIVATIONS, find_patterns, lift
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.certificate import certify_listed
 from convexnn.losses import LOSSES, get_loss
@@ -74,11 +74,14 @@ class _TwoLayerNetwork(BaseEstimator):
         keep = weights > 0
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
         lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias == "penalized" else rows
-        arrangement = self._arrangement(lifted, keep)
+        arrangement = self._arrangement(X, lifted, keep)
         activation = ACTIVATIONS[self.activation]()
         previous = self._previous_network(n_outputs, rows)
         if previous is not None:
-            arrangement = arrangement.union(patterns_of(previous, rows, hidden_bias=self.hidden_bias))
+            found = find_patterns(previous, lifted, arrangement.patterns.T, self.hidden_bias)
+            if np.any(found < 0):
+                unlisted = previous.select(found < 0)
+                arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
         problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, self.fit_intercept, n_outputs)
         alpha_max = problem.alpha_max
         if self.alpha == "auto":
@@ -115,15 +118,21 @@ class _TwoLayerNetwork(BaseEstimator):
             )
         return self
 
-    def _arrangement(self, lifted, keep):
+    def _arrangement(self, X, lifted, keep):
         """The list of patterns that ``patterns`` asks for."""
         if isinstance(self.patterns, Arrangement):
             given = self.patterns
+            whole = np.column_stack([X, np.ones(len(X))]) if self.hidden_bias == "penalized" else X
             if given.n_samples != len(keep) or len(given.gates) != lifted.shape[1]:
                 raise ValueError(
                     f"patterns must be an Arrangement of {len(keep)} samples and {lifted.shape[1]} gate rows"
                     f"{' (the features and a ones column, for hidden_bias=' + repr(self.hidden_bias) + ')'}, got one "
                     f"of {given.n_samples} samples and {len(given.gates)} gate rows."
+                )
+            if not given.belongs_to(whole):
+                raise ValueError(
+                    "patterns must be an Arrangement of the X of this fit, got one of other data: its gates do not "
+                    "give its patterns on X, or it is complete for another X."
                 )
             return given if keep.all() else given.rows(keep)
         random_state = check_random_state(self.random_state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from os import PathLike
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -170,7 +171,7 @@ class Network:
             Neurons with a zero side are dropped.
         """
         keep = np.flatnonzero(self.path_norms > 0)
-        part = self._select(keep)
+        part = self.select(keep)
         outer = np.linalg.norm(part.output_weights.reshape(part.n_neurons, part.n_outputs), axis=1)
         inner = np.linalg.norm(np.column_stack([part.hidden_weights, part.hidden_biases]), axis=1)
         return part._scaled(np.sqrt(outer / inner), np.sqrt(inner / outer))
@@ -190,7 +191,8 @@ class Network:
         keys = [inside / inner, part.output_weights.reshape(m, part.n_outputs) / inner]
         if part.gate_weights is not None and part.gate_biases is not None:
             gates = np.column_stack([part.gate_weights, part.gate_biases])
-            keys.append(gates / np.linalg.norm(gates, axis=1, keepdims=True))
+            across = np.linalg.norm(gates, axis=1, keepdims=True)
+            keys.append(gates / np.where(across > 0, across, 1.0))
         if m < 2:
             return part
         pairs = cKDTree(np.column_stack(keys)).query_pairs(SAME_DIRECTION, output_type="ndarray")
@@ -201,7 +203,7 @@ class Network:
         strength = np.bincount(group, part.path_norms)
         first = np.unique(group, return_index=True)[1]
         factor = np.sqrt(strength / part.path_norms[first])
-        return part._select(first)._scaled(factor, factor)
+        return part.select(first)._scaled(factor, factor)
 
     def prune(self, X: ArrayLike) -> Network:
         r"""Remove neurons until the activations on X that remain are linearly independent.
@@ -227,7 +229,7 @@ class Network:
         part = self.balance()
         contributions = part.hidden(X)[:, :, None] * part.output_weights.reshape(1, part.n_neurons, part.n_outputs)
         live = np.flatnonzero(np.abs(contributions).max(axis=(0, 2), initial=0.0) > 0)
-        part, contributions = part._select(live), contributions[:, live]
+        part, contributions = part.select(live), contributions[:, live]
         fed = part.output_weights.reshape(part.n_neurons, part.n_outputs) != 0
         one_each = bool((fed.sum(axis=1) == 1).all())
         group = np.argmax(fed, axis=1) if one_each else np.zeros(part.n_neurons, dtype=int)
@@ -239,7 +241,7 @@ class Network:
             scale[members] = _independent_scales(phi, part.path_norms[members])
         keep = np.flatnonzero(scale > 0)
         root = np.sqrt(scale[keep])
-        return part._select(keep)._scaled(root, root)
+        return part.select(keep)._scaled(root, root)
 
     def to_relu(self, X: ArrayLike) -> tuple[Network, float]:
         r"""A ReLU network with the same predictions on X as this gated ReLU network, and its price.
@@ -269,14 +271,16 @@ class Network:
         .. [1] A. Mishkin, A. Sahiner, M. Pilanci, Fast convex optimization for two-layer ReLU networks, ICML 2022,
            section 3 (cone decompositions).
         """
-        if self.gate_weights is None or self.gate_biases is None or not self.n_neurons:
-            return self if self.gate_weights is None else replace(self, gate_weights=None, gate_biases=None), 1.0
+        if self.gate_weights is None:
+            return self, 1.0
         X = check_data(X)
         biased = bool(np.any(self.gate_biases) or np.any(self.hidden_biases))
         rows = np.column_stack([X, np.ones(len(X))]) if biased else X
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         rows = rows / np.where(lengths > 0, lengths, 1.0)
         part = self.balance()
+        if not part.n_neurons:
+            return replace(part, gate_weights=None, gate_biases=None), 1.0
         weights = np.column_stack([part.hidden_weights, part.hidden_biases])[:, : rows.shape[1]]
         gates = np.column_stack([part.gate_weights, part.gate_biases])[:, : rows.shape[1]]  # type: ignore[list-item]
         signs = np.where(rows @ gates.T >= 0, 1.0, -1.0)
@@ -326,12 +330,12 @@ class Network:
         Raises
         ------
         ValueError
-            When an extra array has the name of a weight, or cannot be stored without pickle.
+            When the name of an extra array is taken, or it cannot be stored without pickle.
         """
         weights = {name: value for name, value in vars(self).items() if value is not None}
         for name, value in extra.items():
-            if name in vars(self):
-                raise ValueError(f"extra arrays must not be named {name!r}: that is a weight of the network.")
+            if name in (*vars(self), "file", "allow_pickle"):
+                raise ValueError(f"extra arrays must not be named {name!r}: that name is taken.")
             if np.asarray(value).dtype.hasobject:
                 raise ValueError(f"extra array {name!r} must have a numeric or string dtype, got object.")
         np.savez(path, **weights, **extra)  # type: ignore[arg-type]
@@ -353,18 +357,23 @@ class Network:
         Raises
         ------
         ValueError
-            When the file is not an .npz file or lacks weights.
+            When the file is not an .npz file, lacks weights, or holds weights whose shapes do not match.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files if name in cls.__dataclass_fields__}
-        except (OSError, ValueError, AttributeError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(f"{path} is not an .npz file of a network: {error}") from None
-        missing = {"hidden_weights", "hidden_biases", "output_weights", "output_bias"} - set(found)
-        if missing:
-            raise ValueError(f"{path} is not a saved network: it lacks {sorted(missing)}.")
+        with open(path, "rb") as opened:
+            try:
+                with np.load(opened, allow_pickle=False) as file:
+                    found = {name: file[name] for name in file.files if name in cls.__dataclass_fields__}
+            except (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+                raise ValueError(f"{path} is not an .npz file of a network: {error}") from None
+        needed = {"hidden_weights", "hidden_biases", "output_weights", "output_bias"}
+        needed |= {"gate_weights", "gate_biases"} if {"gate_weights", "gate_biases"} & set(found) else set()
+        if needed - set(found):
+            raise ValueError(f"{path} is not a saved network: it lacks {sorted(needed - set(found))}.")
+        shape = found["hidden_weights"].shape
+        fits = {"hidden_biases": shape[:1], "gate_weights": shape, "gate_biases": shape[:1]}
+        wrong = [name for name, expected in fits.items() if name in found and found[name].shape != expected]
+        if len(shape) != 2 or found["output_weights"].shape[:1] != shape[:1] or wrong:
+            raise ValueError(f"{path} is not a saved network: the shapes of {wrong or 'its weights'} do not match.")
         if found["output_bias"].ndim == 0:
             found["output_bias"] = float(found["output_bias"])
         return cls(**found)
@@ -381,7 +390,18 @@ class Network:
         ]
         return f"Network({', '.join(counts)})"
 
-    def _select(self, keep: NDArray) -> Network:
+    def select(self, keep: NDArray) -> Network:
+        """The network of some of the neurons.
+
+        Parameters
+        ----------
+        keep : integer or boolean array
+            Neurons to keep.
+
+        Returns
+        -------
+        network : Network
+        """
         gated = {}
         if self.gate_weights is not None and self.gate_biases is not None:
             gated = dict(gate_weights=self.gate_weights[keep], gate_biases=self.gate_biases[keep])

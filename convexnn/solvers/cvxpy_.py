@@ -90,7 +90,8 @@ class CvxpySolver:
         penalty, constraints = problem.penalty.cvxpy(V, first)
         losses = problem.loss.cvxpy(problem.y[first], z[:, 0] if n_outputs == 1 else z)
         program = cp.Problem(cp.Minimize(weights @ losses + alpha * penalty), [link, *constraints])
-        options: dict = {}
+        # Zero blocks sit at the apex of their cones, where Clarabel's full step lengths lose the central path.
+        options: dict = {"max_step_fraction": 0.9} if self.backend == "CLARABEL" else {}
         if self.max_iter is not None and self.backend in ITERATION_OPTIONS:
             options[ITERATION_OPTIONS[self.backend]] = self.max_iter
         if self.max_time is not None and self.backend in TIME_LIMIT_OPTIONS:
@@ -112,20 +113,21 @@ class CvxpySolver:
 
     def _judge(self, problem, coef_init, coef, theta, said, start) -> Result:
         """The best feasible point at hand, graded from the problem's own data."""
-        candidates = [np.zeros(problem.design.shape)]
-        if coef_init is not None:
-            candidates.append(problem.penalty.prox(coef_init, 0.0)[0])
+        candidates = []
         if coef is not None and np.isfinite(coef).all():
             coef = problem.penalty.prox(coef, 0.0)[0]
-            candidates.append(coef)
-            if problem.smooth:
-                candidates.append(self._gradient_step(problem, coef))
+            candidates += [self._gradient_step(problem, coef), coef] if problem.smooth else [coef]
+        if coef_init is not None:
+            candidates.append(problem.penalty.prox(coef_init, 0.0)[0])
+        candidates.append(np.zeros(problem.design.shape))
         scored = []
         for V in candidates:
             z = problem.design @ V
             c = problem.best_intercept(z)
             scored.append((problem.loss_value(z + c) + problem.alpha * problem.penalty.value(V), V, c))
-        primal, coef, intercept = min(scored, key=lambda item: item[0])
+        # The first of those that are equally good, so that rounding does not choose.
+        lowest = min(value for value, _, _ in scored)
+        primal, coef, intercept = next(item for item in scored if item[0] <= lowest + 1e-9 * abs(lowest))
         primal, coef, intercept = self._without_dust(problem, primal, coef, intercept)
         guesses = [problem.null_model[1]]
         if problem.smooth:

@@ -1,0 +1,167 @@
+"""What the package is made of: imports that run one way, and a light `import convexnn`."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import convexnn
+import pytest
+
+ROOT = Path(convexnn.__file__).parent
+#: A module may import only modules to its left.
+ORDER = [
+    "arrangements",
+    "cones",
+    "losses",
+    "network",
+    "penalties",
+    "problem",
+    "result",
+    "activations",
+    "solvers",
+    "pricing",
+    "adaptive",
+    "certificate",
+    "path",
+    "estimators",
+    "export",
+    "plots",
+    "cli",
+]
+#: Narrower than the order.
+ONLY = {
+    "arrangements": set(),
+    "cones": set(),
+    "losses": set(),
+    "network": {"arrangements", "losses"},
+    "solvers": {"cones", "losses", "penalties", "problem", "result"},
+}
+MODULES = sorted(ROOT.rglob("*.py"))
+#: Optional or heavy: never loaded by `import convexnn`.
+LAZY = ["cvxpy", "torch", "matplotlib", "onnx", "onnxruntime"]
+
+
+def module_id(path):
+    return str(path.relative_to(ROOT))
+
+
+def imports(path):
+    """(dotted module, whether inside a function) of every import; relative ones are made absolute."""
+    tree = ast.parse(path.read_text())
+    nested = {
+        id(n)
+        for f in ast.walk(tree)
+        if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for n in ast.walk(f)
+    }
+    package = ["convexnn", *path.relative_to(ROOT).parent.parts]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from convexnn import network` names a module in its second part.
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "convexnn" else [module]
+        else:
+            continue
+        for name in names:
+            yield name, id(node) in nested
+
+
+def layer(path):
+    """The word solvers for everything in that folder, else the name of the module."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0]
+
+
+def imported_layers(path):
+    found = set()
+    for name, _ in imports(path):
+        parts = name.split(".")
+        if parts[0] == "convexnn" and len(parts) > 1:
+            found.add(parts[1])
+    return found
+
+
+def imported_externals(path):
+    return {name.split(".")[0] for name, _ in imports(path)}
+
+
+def test_the_reader_of_imports(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "solvers").mkdir()
+    path = tmp_path / "solvers" / "x.py"
+    path.write_text(
+        "from ..network import Network\nfrom . import fista\nimport convexnn.cones as c\n"
+        "from convexnn import estimators\ndef f():\n    import cvxpy.atoms\n"
+    )
+    assert imported_layers(path) == {"network", "solvers", "cones", "estimators"}
+    assert dict(imports(path))["cvxpy.atoms"] and not dict(imports(path))["convexnn.cones"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_id)
+def test_imports_run_one_way(path):
+    if path.parent == ROOT and path.name in ("__init__.py", "__main__.py"):
+        return
+    name = layer(path)
+    assert name in ORDER, f"{name} has no place in the order of modules: see docs on the house and ORDER in this test"
+    below = set(ORDER[: ORDER.index(name)])
+    allowed = ONLY.get(name, below)
+    assert allowed <= below
+    if name == "solvers" and path.name == "__init__.py":
+        allowed = allowed | {"solvers"}
+    found = imported_layers(path) & set(ORDER)
+    assert found <= allowed, f"{module_id(path)} imports {sorted(found - allowed)}, which lie above it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_id)
+def test_only_the_estimators_know_scikit_learn(path):
+    if "sklearn" in imported_externals(path):
+        assert module_id(path) in ("estimators.py", "cli.py", "export.py", "path.py", "plots.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_id)
+def test_cvxpy_stays_inside_functions(path):
+    inside = [nested for name, nested in imports(path) if name.split(".")[0] == "cvxpy"]
+    assert all(inside)
+    if inside:
+        assert module_id(path) in ("losses.py", "penalties.py", "solvers/cvxpy_.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_id)
+def test_heavy_packages_are_imported_when_used(path):
+    for name, nested in imports(path):
+        assert nested or name.split(".")[0] not in LAZY
+
+
+def test_import_is_light():
+    code = f"import sys, convexnn; print(sorted({set(LAZY)!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]" and done.stderr == ""
+
+
+@pytest.mark.parametrize("name", convexnn.__all__)
+def test_public_names_have_docstrings(name):
+    member = getattr(convexnn, name)
+    assert member.__doc__ and member.__doc__.strip()
+    # A dataclass without a docstring gets its signature for one.
+    assert not member.__doc__.startswith(f"{name}(")
+    if inspect.isclass(member):
+        for key, value in vars(member).items():
+            if not key.startswith("_") and (inspect.isfunction(value) or isinstance(value, (property, classmethod))):
+                assert inspect.getdoc(getattr(member, key) if not isinstance(value, property) else value), key
+
+
+def test_all_is_sorted_and_complete():
+    assert convexnn.__all__ == sorted(convexnn.__all__)
+    public = {
+        name for name, value in vars(convexnn).items() if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert public == set(convexnn.__all__)
+
+
+def test_version():
+    assert convexnn.__version__.count(".") == 2
