@@ -87,8 +87,9 @@ class _TwoLayerNetwork(BaseEstimator):
         if self.alpha == "auto":
             # Class weights enter by their mean only: the alpha_max of a lopsided weighting says nothing about noise.
             even = replace(problem, sample_weight=sample_weight).alpha_max * (weights.sum() / sample_weight.sum())
+            # Ten digits: the rounding errors of alpha_max, which depend on the order of the rows, stay out of the fit.
             # A constant target needs no neuron whatever alpha is.
-            alpha = AUTO_ALPHA * even or 1.0
+            alpha = float(f"{AUTO_ALPHA * even:.10g}") or 1.0
         else:
             alpha = float(self.alpha)
         problem = replace(problem, alpha=alpha)

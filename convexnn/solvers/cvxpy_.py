@@ -113,19 +113,18 @@ class CvxpySolver:
 
     def _judge(self, problem, coef_init, coef, theta, said, start) -> Result:
         """The best feasible point at hand, graded from the problem's own data."""
-        candidates = []
+        candidates = [np.zeros(problem.design.shape)]
         if coef is not None and np.isfinite(coef).all():
             coef = problem.penalty.prox(coef, 0.0)[0]
             candidates += [self._gradient_step(problem, coef), coef] if problem.smooth else [coef]
         if coef_init is not None:
             candidates.append(problem.penalty.prox(coef_init, 0.0)[0])
-        candidates.append(np.zeros(problem.design.shape))
         scored = []
         for V in candidates:
             z = problem.design @ V
             c = problem.best_intercept(z)
             scored.append((problem.loss_value(z + c) + problem.alpha * problem.penalty.value(V), V, c))
-        # The first of those that are equally good, so that rounding does not choose.
+        # The first, which is the simplest, of those that are equally good, so that rounding does not choose.
         lowest = min(value for value, _, _ in scored)
         primal, coef, intercept = next(item for item in scored if item[0] <= lowest + 1e-9 * abs(lowest))
         primal, coef, intercept = self._without_dust(problem, primal, coef, intercept)
