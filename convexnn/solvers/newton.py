@@ -119,7 +119,13 @@ class Newton:
                         t *= 0.5
                     steps += 1
                     inner += 1
-                    if t <= 1e-6 or following is None:
+                    # Where phi cannot tell points apart any more, the residual has to fall instead.
+                    blind = -slope <= 1e-14 * (abs(point.phi) + abs(best[0]))
+                    if (
+                        t <= 1e-6
+                        or following is None
+                        or (blind and np.vdot(following.R, following.HR) > 0.5 * residual)
+                    ):
                         break
                     point = following
                     if self.max_time is not None and perf_counter() - start > self.max_time:
@@ -127,7 +133,8 @@ class Newton:
                 V, c, u, active = point.U, point.c, point.u, point.active
                 fresh = problem.best_intercept(point.z, c)
                 primal = problem.loss_value(point.z + fresh) + alpha * penalty.value(V)
-                if primal < best[0]:
+                reached = best[0]
+                if primal < reached:
                     best = (primal, V, fresh)
                 bound, feasible = problem.dual_bound(-problem.gradient(point.z + fresh), active=active)
                 if bound > dual:
@@ -148,12 +155,16 @@ class Newton:
                     break
                 if steps >= self.max_iter:
                     break
-                stalled = stalled + 1 if gap > 0.9 * before else 0
+                still = gap > 0.9 * before and reached - best[0] <= 1e-9 * abs(best[0])
+                stalled = stalled + 1 if still else 0
                 if stalled >= 12:
                     status = "almost_optimal"
                     break
-                sigma = sigma * 10.0 if inner < 10 else sigma * 2.0 if inner < 25 else sigma / 2.0
-                sigma = min(sigma, 1e12 / L)
+                if stalled:
+                    # The residual is a difference of terms of size sigma |A^T theta|: a large sigma drowns it in rounding.
+                    sigma /= 30.0
+                else:
+                    sigma *= 10.0 if inner < 10 else 2.0 if inner < 25 else 0.5
         except KeyboardInterrupt:
             status = "interrupted"
         primal, coef, intercept = best
