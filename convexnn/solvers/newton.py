@@ -9,7 +9,6 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse.linalg import LinearOperator, cg
 
 from convexnn.problem import Problem
@@ -161,7 +160,7 @@ class Newton:
                     status = "almost_optimal"
                     break
                 if stalled:
-                    # The residual is a difference of terms of size sigma |A^T theta|: a large sigma drowns it in rounding.
+                    # The residual is a difference of terms of size sigma |A^T theta|: rounding drowns it at large sigma.
                     sigma /= 30.0
                 else:
                     sigma *= 10.0 if inner < 10 else 2.0 if inner < 25 else 0.5
@@ -327,13 +326,18 @@ def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths
 
 
 def _positive_solve(matrix: NDArray, right: NDArray) -> NDArray:
-    """Cholesky with a relative ridge that grows until the factorisation succeeds."""
+    """Solution with a relative ridge that grows until the system is regular.
+
+    NumPy's LU rather than SciPy's Cholesky: two BLAS libraries with a thread pool each get in each other's way.
+    """
     diagonal = np.einsum("qq->q", matrix)
     scale = float(diagonal.max(initial=1e-300))
     for ridge in (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6):
         diagonal += ridge * scale
         try:
-            return cho_solve(cho_factor(matrix, lower=True, check_finite=False), right, check_finite=False)
-        except LinAlgError:
+            x = np.linalg.solve(matrix, right)
+        except np.linalg.LinAlgError:
             continue
+        if np.isfinite(x).all():
+            return x
     return right / scale
