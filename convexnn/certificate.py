@@ -35,6 +35,10 @@ class Certificate:
         Length of the list.
     networks : str
         The networks of the scope, in words.
+    n_searched : int
+        Starting points and cells that a search over all patterns looked at, 0 without one. It proves nothing.
+    price_found : float
+        Largest price that search found, in units of alpha; a neuron improves the network only if its price is above 1.
     """
 
     objective: float
@@ -45,6 +49,8 @@ class Certificate:
     price: float
     n_patterns: int
     networks: str
+    n_searched: int = 0
+    price_found: float = float("nan")
 
     @property
     def gap(self) -> float:
@@ -59,6 +65,12 @@ class Certificate:
     def __str__(self) -> str:
         if self.scope == "none":
             return f"objective {self.objective:.6g}; no lower bound was found."
+        if self.n_searched and self.scope == "patterns":
+            return (
+                f"objective {self.objective:.6g}; a search over all activation patterns ({self.n_searched:,} starts "
+                f"and cells) found no price above {self.price_found:.7g} alpha. That is a search, not a proof; among "
+                f"networks with the {self.n_patterns:,} patterns listed last the gap is {self.relative_gap:.1e}."
+            )
         return (
             f"objective {self.objective:.6g}, within {100 * self.relative_gap:.2g} % of the best {self.networks} "
             f"(lower bound {self.lower_bound:.6g}, {self.method})."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -44,9 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader, such as head, has seen enough; what is left in the buffer goes nowhere.
-        sys.stdout = None
+        # The reader, such as head, has seen enough: what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
         text = " ".join(str(error).split())
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--alpha", default="auto", help="weight decay on the sum of losses, or auto (default)")
     fit.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
     fit.add_argument("--activation", choices=sorted(ACTIVATIONS), default="relu")
-    fit.add_argument("--patterns", choices=["auto", "exact", "sampled"], default="auto")
+    fit.add_argument("--patterns", choices=["auto", "exact", "sampled", "adaptive"], default="auto")
     fit.add_argument("--n-patterns", type=int, default=1000, metavar="N")
     fit.add_argument("--solver", choices=["auto", *sorted(SOLVERS)], default="auto")
     fit.add_argument("--hidden-bias", choices=["penalized", "none"], default="penalized")
@@ -107,6 +109,12 @@ def _fit(arguments: argparse.Namespace) -> None:
     task = _task(y) if arguments.task == "auto" else arguments.task
     if task == "regression" and y.dtype.kind not in "if":
         raise ValueError(f"target must be numeric for --task regression, got text such as {str(y[0])!r}.")
+    if arguments.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {arguments.seed}.")
+    if arguments.out:
+        # Before the work rather than after it.
+        with open(arguments.out, "ab"):
+            pass
     if not 0 <= arguments.test_share < 1:
         raise ValueError(f"--test-share must be at least 0 and below 1, got {arguments.test_share}.")
     alpha = arguments.alpha
@@ -117,10 +125,12 @@ def _fit(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--alpha must be a number > 0 or 'auto', got {alpha!r}.") from None
     train, test = np.arange(len(y)), np.arange(0)
     if arguments.test_share > 0:
-        stratify = y if task == "classification" and np.unique(y, return_counts=True)[1].min() > 1 else None
-        train, test = train_test_split(
-            train, test_size=arguments.test_share, random_state=arguments.seed, stratify=stratify
-        )
+        n_test = int(np.ceil(arguments.test_share * len(y)))
+        if n_test >= len(y):
+            raise ValueError(f"--test-share {arguments.test_share} leaves no row of {len(y)} to train on.")
+        counts = np.unique(y, return_counts=True)[1] if task == "classification" else np.array([1])
+        stratify = y if counts.min() > 1 and len(counts) <= min(n_test, len(y) - n_test) else None
+        train, test = train_test_split(train, test_size=n_test, random_state=arguments.seed, stratify=stratify)
     scaler = StandardScaler(with_mean=not arguments.no_standardize, with_std=not arguments.no_standardize).fit(X[train])
     estimator = ConvexReLURegressor if task == "regression" else ConvexReLUClassifier
     options = dict(loss=arguments.loss) if arguments.loss else {}
@@ -144,14 +154,15 @@ def _fit(arguments: argparse.Namespace) -> None:
         model.fit(scaler.transform(X[train]), y[train])
     score = "R2" if task == "regression" else "accuracy"
     scores = [f"train {model.score(scaler.transform(X[train]), y[train]):.4f} ({len(train)} rows)"]
-    if len(test):
+    if len(test) > 1 or (len(test) and task == "classification"):
         scores.append(f"test {model.score(scaler.transform(X[test]), y[test]):.4f} ({len(test)} rows)")
     certificate = model.certificate_
     print(f"data            {arguments.data}: {len(y)} rows, {X.shape[1]} features, {task}")
     share = model.alpha_ / model.alpha_max_ if model.alpha_max_ > 0 else np.inf
     print(f"alpha           {model.alpha_:.6g} ({share:.3g} of alpha_max)")
     listed = model.arrangement_
-    print(f"patterns        {listed.n_patterns:,} listed, {'all there are' if listed.complete else 'sampled'}")
+    listed_how = "all there are" if listed.complete else "found by search" if certificate.n_searched else "sampled"
+    print(f"patterns        {listed.n_patterns:,} listed, {listed_how}")
     print(f"neurons         {model.network_.n_neurons}")
     print(f"objective       {certificate.objective:.8g}")
     print(f"lower bound     {certificate.lower_bound:.8g}")
@@ -193,13 +204,13 @@ def _predict(arguments: argparse.Namespace) -> None:
     with np.load(arguments.model, allow_pickle=False) as file:
         extra = {name: file[name] for name in file.files}
     features = extra["feature_names"].tolist() if "feature_names" in extra else None
-    names, columns = _read(arguments.data)
+    names, columns, lines = _read(arguments.data)
     if features is None:
         features = names
     missing = [name for name in features if name not in names]
     if missing:
         raise ValueError(f"{arguments.data} lacks the columns {missing[:5]} that the network was trained on.")
-    scores = network.predict(_numbers(arguments.data, features, names, columns))
+    scores = network.predict(_numbers(arguments.data, features, names, columns, lines))
     header, table = ["prediction"], [scores.tolist()]
     if "classes" in extra:
         classes = extra["classes"]
@@ -238,7 +249,7 @@ def _load(name: str, target: str | None):
         return X, y, features
     if not Path(name).exists():
         raise ValueError(f"DATA must be a file or one of {', '.join(BUNDLED)}, got {name!r}, which does not exist.")
-    names, columns = _read(name)
+    names, columns, lines = _read(name)
     if target is None:
         raise ValueError(f"--target must name the target column of {name}: one of {', '.join(names[:20])}.")
     if target not in names:
@@ -255,27 +266,31 @@ def _load(name: str, target: str | None):
             y = y.astype(int)
     except ValueError:
         pass
-    return _numbers(name, features, names, columns), y, features
+    return _numbers(name, features, names, columns, lines), y, features
 
 
-def _read(path: str) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Column names and columns, as text, of a CSV file with a header row."""
+def _read(path: str) -> tuple[list[str], list[tuple[str, ...]], list[int]]:
+    """Column names, columns as text, and line numbers of the rows, of a CSV file with a header row."""
     opened = gzip.open if str(path).endswith(".gz") else open
     try:
         with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be a CSV file in UTF-8: {error}") from None
+            reader = csv.reader(file)
+            rows = [(reader.line_num, row) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} must be a CSV file in UTF-8, gzipped if it ends in .gz: {error}") from None
     if len(rows) < 2:
         raise ValueError(f"{path} must have a header row and at least one row of data, got {len(rows)} rows.")
-    width = len(rows[0])
-    for number, row in enumerate(rows, 1):
-        if len(row) != width:
-            raise ValueError(f"{path} must have {width} cells in every row, got {len(row)} in row {number}.")
-    return [name.strip() for name in rows[0]], list(zip(*rows[1:]))
+    names = [name.strip() for name in rows[0][1]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path} must have a different name for every column, got {twice[:5]} more than once.")
+    for line, row in rows:
+        if len(row) != len(names):
+            raise ValueError(f"{path} must have {len(names)} cells in every row, got {len(row)} in row {line}.")
+    return names, list(zip(*(row for _, row in rows[1:]))), [line for line, _ in rows[1:]]
 
 
-def _numbers(path, features, names, columns):
+def _numbers(path, features, names, columns, lines):
     """The feature columns as a finite float matrix."""
     X = np.empty((len(columns[0]), len(features)))
     for k, name in enumerate(features):
@@ -283,12 +298,12 @@ def _numbers(path, features, names, columns):
         try:
             X[:, k] = column
         except ValueError:
-            for number, cell in enumerate(column, 2):
+            for line, cell in zip(lines, column):
                 try:
                     float(cell)
                 except ValueError:
                     raise ValueError(
-                        f"column {name!r} of {path} must be numeric, got {cell!r} in row {number}; encode or drop it."
+                        f"column {name!r} of {path} must be numeric, got {cell!r} in row {line}; encode or drop it."
                     ) from None
         if not np.isfinite(X[:, k]).all():
             raise ValueError(f"column {name!r} of {path} must be finite, got NaN or infinity; drop those rows.")

@@ -22,6 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from convexnn.activations import ACTIVATIONS, find_patterns, lift
+from convexnn.adaptive import blocks_of, search_alpha_max, solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.certificate import certify_listed
 from convexnn.losses import LOSSES, get_loss
@@ -74,6 +75,8 @@ class _TwoLayerNetwork(BaseEstimator):
         keep = weights > 0
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
         lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias == "penalized" else rows
+        if self.patterns == "adaptive":
+            return self._fit_adaptively(rows, lifted, y, loss, weights, sample_weight, n_outputs, start)
         arrangement = self._arrangement(X, lifted, keep)
         activation = ACTIVATIONS[self.activation]()
         previous = self._previous_network(n_outputs, rows)
@@ -94,28 +97,63 @@ class _TwoLayerNetwork(BaseEstimator):
             alpha = float(self.alpha)
         problem = replace(problem, alpha=alpha)
         coef_init = None if previous is None else activation.coef(previous, problem, self.hidden_bias)
-        solver = self.solver if self.solver != "auto" else "newton" if problem.smooth else "cvxpy"
-        left = None if self.max_time is None else max(self.max_time - (perf_counter() - start), 0.0)
-        progress = _Progress() if self.verbose else None
-        result = SOLVERS[solver](tol=self.tol, max_iter=self.max_iter, max_time=left, callback=progress).solve(
-            problem, coef_init
-        )
+        solver, progress = self._solver(loss, start)
+        result = replace(solver, callback=progress).solve(problem, coef_init)
         if progress is not None:
             progress.close()
         network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
-        network = network.merge().prune(rows)
-        self.alpha_ = alpha
-        self.alpha_max_ = alpha_max
+        self.network_ = network.merge().prune(rows)
         self.arrangement_ = arrangement
+        certificate = certify_listed(self.network_, rows, problem, result.theta, arrangement.complete)
+        return self._finish(problem, result, certificate, alpha_max)
+
+    def _fit_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start):
+        """The same over all patterns: cells are listed as a search finds them."""
+        if self.activation != "relu":
+            raise ValueError(
+                "patterns='adaptive' needs activation='relu', got 'gated_relu': gates have no best direction."
+            )
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        rng = np.random.default_rng(seed)
+        fixed = (self.fit_intercept, n_outputs, rng)
+        alpha_max = search_alpha_max(lifted, y, loss, weights, *fixed)
+        if self.alpha == "auto":
+            even = search_alpha_max(lifted, y, loss, sample_weight, *fixed) * (weights.sum() / sample_weight.sum())
+            alpha = float(f"{AUTO_ALPHA * even:.10g}") or 1.0
+        else:
+            alpha = float(self.alpha)
+        previous = self._previous_network(n_outputs, rows)
+        blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
+        solver, progress = self._solver(loss, start)
+        problem, result, found = solve_adaptively(
+            lifted, y, loss, alpha, weights, self.fit_intercept, n_outputs, solver, blocks, rng, progress
+        )
+        if progress is not None:
+            progress.close()
+        network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
+        self.network_ = network.merge().prune(rows)
+        self.arrangement_ = patterns_of(self.network_, rows, hidden_bias=self.hidden_bias)
+        certificate = certify_listed(self.network_, rows, problem, result.theta, False)
+        certificate = replace(certificate, n_searched=found.n_starts, price_found=found.price)
+        return self._finish(problem, result, certificate, alpha_max)
+
+    def _solver(self, loss, start):
+        """The solver with what is left of the time, and the progress line."""
+        name = self.solver if self.solver != "auto" else "newton" if np.isfinite(loss.lipschitz) else "cvxpy"
+        left = None if self.max_time is None else max(self.max_time - (perf_counter() - start), 0.0)
+        return SOLVERS[name](tol=self.tol, max_iter=self.max_iter, max_time=left), _Progress() if self.verbose else None
+
+    def _finish(self, problem, result, certificate, alpha_max):
+        self.alpha_ = problem.alpha
+        self.alpha_max_ = alpha_max
         self.result_ = result
-        self.network_ = network
-        self.certificate_ = certify_listed(network, rows, problem, result.theta, arrangement.complete)
+        self.certificate_ = certificate
         self.n_iter_ = max(result.n_iter, 1)
         if result.status != "optimal":
             warnings.warn(
                 f"status {result.status!r}: {result.message}. Relative gap {result.relative_gap:.1e}, tol {self.tol}.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self
 
@@ -181,7 +219,7 @@ class _TwoLayerNetwork(BaseEstimator):
         choice("solver", ["auto", *SOLVERS])
         choice("hidden_bias", ["penalized", "none"])
         if not isinstance(self.patterns, Arrangement):
-            choice("patterns", ["auto", "exact", "sampled"])
+            choice("patterns", ["auto", "exact", "sampled", "adaptive"])
         for name in ("fit_intercept", "warm_start"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
@@ -222,9 +260,11 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         ``convexnn.losses.Huber(delta=0.5)`` sets a parameter. "absolute" and "quantile" need solver="cvxpy".
     activation : {"relu", "gated_relu"}, default="relu"
         "gated_relu" fixes the gates and drops the cone constraints: a faster relaxation, not a ReLU network.
-    patterns : {"auto", "exact", "sampled"} or Arrangement, default="auto"
+    patterns : {"auto", "exact", "sampled", "adaptive"} or Arrangement, default="auto"
         "exact" lists every activation pattern of the data (few samples, few features), "sampled" draws
-        ``n_patterns`` random gates, "auto" is exact if there are at most ``n_patterns`` patterns.
+        ``n_patterns`` random gates, "auto" is exact if there are at most ``n_patterns`` patterns. "adaptive" searches
+        all patterns for those that matter (ReLU only) and stops when a thorough search finds no better neuron;
+        ``alpha_max_`` is then the largest price found.
     n_patterns : int, default=1000
         Number of gates to draw.
     solver : {"auto", "newton", "fista", "cvxpy"}, default="auto"

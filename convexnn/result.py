@@ -12,6 +12,7 @@ STATUSES = {
     "optimal": "the gap is within the tolerance",
     "almost_optimal": "the solver stopped at reduced accuracy; another solver, or a larger tol, may be enough",
     "max_iter": "the iteration limit came first; raise max_iter or tol, or alpha, or standardise the features",
+    "stalled": "rounding stopped the progress; a larger alpha, standardised features or another solver may help",
     "time_limit": "the time limit came first; raise max_time or tol",
     "interrupted": "stopped by the user; the best coefficients so far are kept",
     "failed": "the solver gave no usable point; try another solver, or standardise the features",

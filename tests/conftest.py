@@ -5,6 +5,7 @@ from functools import cache
 import cvxpy as cp
 import numpy as np
 import pytest
+
 from convexnn.losses import LOSSES
 from convexnn.penalties import ConeGroupLasso, GroupLasso
 from convexnn.problem import Design, Problem

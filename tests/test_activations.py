@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from convexnn.activations import ACTIVATIONS, lift
 from convexnn.arrangements import Arrangement, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.losses import LOSSES

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from convexnn.arrangements import (
     Arrangement,
     count_patterns,

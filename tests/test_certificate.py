@@ -4,13 +4,14 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog, minimize, nnls
+from scipy.special import expit, logsumexp, softmax, xlogy
+
 from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns
 from convexnn.activations import ACTIVATIONS, lift
 from convexnn.certificate import Certificate, certify_listed
 from convexnn.losses import LogLoss, Squared
 from convexnn.network import Network
-from scipy.optimize import linprog, minimize, nnls
-from scipy.special import expit, logsumexp, softmax, xlogy
 
 N_RUNS = 50
 LOSS = {"squared": "squared", "log_loss": "log_loss", "softmax": "log_loss"}

@@ -2,8 +2,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from convexnn.cones import project_onto_cones
 from scipy.optimize import nnls
+
+from convexnn.cones import project_onto_cones
 
 
 def unit(X):

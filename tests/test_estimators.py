@@ -6,12 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, sample_patterns
-from convexnn.activations import ACTIVATIONS
-from convexnn.losses import LOSSES, Huber
-from convexnn.problem import Design
-from convexnn.result import STATUSES
-from convexnn.solvers import SOLVERS
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris, make_blobs, make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -21,6 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
 from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, sample_patterns
+from convexnn.activations import ACTIVATIONS
+from convexnn.losses import LOSSES, Huber
+from convexnn.problem import Design
+from convexnn.result import STATUSES
+from convexnn.solvers import SOLVERS
 
 KINDS = {"regressor": ConvexReLURegressor, "classifier": ConvexReLUClassifier}
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]

@@ -1,8 +1,9 @@
 import cvxpy as cp
 import numpy as np
 import pytest
-from convexnn.losses import LOSSES, Huber, LogLoss, MultinomialLogLoss, Quantile, Squared, get_loss
 from scipy.special import softmax
+
+from convexnn.losses import LOSSES, Huber, LogLoss, MultinomialLogLoss, Quantile, Squared, get_loss
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]
 SETTINGS = {

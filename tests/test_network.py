@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from convexnn.losses import LOSSES
 from convexnn.network import Network
 

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import convexnn
 import pytest
+
+import convexnn
 
 ROOT = Path(convexnn.__file__).parent
 #: A module may import only modules to its left.

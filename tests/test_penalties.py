@@ -1,8 +1,9 @@
 import cvxpy as cp
 import numpy as np
 import pytest
-from convexnn.penalties import PENALTIES, ConeGroupLasso, GroupLasso
 from scipy.optimize import nnls
+
+from convexnn.penalties import PENALTIES, ConeGroupLasso, GroupLasso
 
 N, D, BLOCKS = 12, 3, 10
 

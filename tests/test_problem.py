@@ -1,13 +1,14 @@
 from dataclasses import replace
 
-import convexnn.problem
 import cvxpy as cp
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
+
+import convexnn.problem
 from convexnn.losses import LOSSES, Huber, Quantile
 from convexnn.penalties import ConeGroupLasso, GroupLasso
 from convexnn.problem import Design, Problem
-from scipy.optimize import minimize_scalar
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]
 ACTIVATIONS = ["gated_relu", "relu"]

@@ -2,6 +2,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
+
 from convexnn.result import STATUSES, Result, relative_gap
 
 

@@ -3,11 +3,12 @@ from dataclasses import FrozenInstanceError, replace
 import cvxpy as cp
 import numpy as np
 import pytest
+from scipy.optimize import nnls
+
 from convexnn.losses import LOSSES
 from convexnn.penalties import ConeGroupLasso
 from convexnn.result import STATUSES
 from convexnn.solvers import SOLVERS, CvxpySolver, Fista
-from scipy.optimize import nnls
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]
 KINKED = [name for name in LOSSES if name not in SMOOTH]

@@ -73,7 +73,7 @@ class Newton:
         Returns
         -------
         result : Result
-            The best point seen, whatever the reason to stop; "almost_optimal" when rounding stops the progress.
+            The best point seen, whatever the reason to stop; "stalled" when rounding stops the progress.
 
         Raises
         ------
@@ -157,10 +157,10 @@ class Newton:
                 still = gap > 0.9 * before and reached - best[0] <= 1e-9 * abs(best[0])
                 stalled = stalled + 1 if still else 0
                 if stalled >= 12:
-                    status = "almost_optimal"
+                    status = "stalled"
                     break
                 if stalled:
-                    # The residual is a difference of terms of size sigma |A^T theta|: rounding drowns it at large sigma.
+                    # The residual is a difference of terms of size sigma |A^T theta|: rounding grows with sigma.
                     sigma /= 30.0
                 else:
                     sigma *= 10.0 if inner < 10 else 2.0 if inner < 25 else 0.5
