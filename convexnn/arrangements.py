@@ -272,8 +272,8 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
     if forecast > max_patterns:
         raise ValueError(
             f"X has up to {forecast:,} activation patterns ({n_distinct:,} distinct hyperplanes, rank {rank}), "
-            f"{n_bytes:,} bytes, above max_patterns={max_patterns:,}; raise max_patterns, or "
-            "sample_patterns(X, n_patterns) for a part of them."
+            f"{n_bytes:,} bytes, above max_patterns={max_patterns:,}; raise max_patterns, or list "
+            "a part of them: sample_patterns(X, n_patterns), in the estimators patterns='sampled'."
         )
     gates, keys = _cells(rows, weights)
     gates = gates @ to_gates

@@ -87,15 +87,8 @@ class _TwoLayerNetwork(BaseEstimator):
                 arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
         problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, self.fit_intercept, n_outputs)
         alpha_max = problem.alpha_max
-        if self.alpha == "auto":
-            # Class weights enter by their mean only: the alpha_max of a lopsided weighting says nothing about noise.
-            even = replace(problem, sample_weight=sample_weight).alpha_max * (weights.sum() / sample_weight.sum())
-            # Ten digits: the rounding errors of alpha_max, which depend on the order of the rows, stay out of the fit.
-            # A constant target needs no neuron whatever alpha is.
-            alpha = float(f"{AUTO_ALPHA * even:.10g}") or 1.0
-        else:
-            alpha = float(self.alpha)
-        problem = replace(problem, alpha=alpha)
+        even = replace(problem, sample_weight=sample_weight).alpha_max if self.alpha == "auto" else 0.0
+        problem = replace(problem, alpha=self._alpha(even, weights, sample_weight))
         coef_init = None if previous is None else activation.coef(previous, problem, self.hidden_bias)
         solver, progress = self._solver(loss, start)
         result = replace(solver, callback=progress).solve(problem, coef_init)
@@ -117,11 +110,8 @@ class _TwoLayerNetwork(BaseEstimator):
         rng = np.random.default_rng(seed)
         fixed = (self.fit_intercept, n_outputs, rng)
         alpha_max = search_alpha_max(lifted, y, loss, weights, *fixed)
-        if self.alpha == "auto":
-            even = search_alpha_max(lifted, y, loss, sample_weight, *fixed) * (weights.sum() / sample_weight.sum())
-            alpha = float(f"{AUTO_ALPHA * even:.10g}") or 1.0
-        else:
-            alpha = float(self.alpha)
+        even = search_alpha_max(lifted, y, loss, sample_weight, *fixed) if self.alpha == "auto" else 0.0
+        alpha = self._alpha(even, weights, sample_weight)
         previous = self._previous_network(n_outputs, rows)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
         solver, progress = self._solver(loss, start)
@@ -136,6 +126,17 @@ class _TwoLayerNetwork(BaseEstimator):
         certificate = certify_listed(self.network_, rows, problem, result.theta, False)
         certificate = replace(certificate, n_searched=found.n_starts, price_found=found.price)
         return self._finish(problem, result, certificate, alpha_max)
+
+    def _alpha(self, even, weights, sample_weight):
+        """The weight decay, "auto" from the alpha_max without class weights.
+
+        Class weights enter by their mean only: the alpha_max of a lopsided weighting says nothing about noise. Ten
+        digits keep the rounding errors of alpha_max, which depend on the order of the rows, out of the fit. A constant
+        target needs no neuron whatever alpha is.
+        """
+        if self.alpha != "auto":
+            return float(self.alpha)
+        return float(f"{AUTO_ALPHA * even * weights.sum() / sample_weight.sum():.10g}") or 1.0
 
     def _solver(self, loss, start):
         """The solver with what is left of the time, and the progress line."""

@@ -5,10 +5,14 @@ from functools import cache
 import cvxpy as cp
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from convexnn.losses import LOSSES
 from convexnn.penalties import ConeGroupLasso, GroupLasso
 from convexnn.problem import Design, Problem
+
+# The problems are small and the tests run in parallel: more threads would only wait for each other.
+threadpool_limits(1)
 
 
 def draw_target(rng, loss, n, n_classes=3):
