@@ -74,7 +74,8 @@ class Blocks:
         patterns = np.concatenate([self.patterns, other.patterns])
         sign, output = np.concatenate([self.sign, other.sign]), np.concatenate([self.output, other.output])
         V = np.concatenate([self.V, other.V])
-        key = np.column_stack([np.packbits(patterns, axis=1), (sign > 0).astype(np.uint8), output.astype(np.uint8)])
+        feeds = np.ascontiguousarray(output, dtype=np.int64).view(np.uint8).reshape(len(output), 8)
+        key = np.column_stack([np.packbits(patterns, axis=1), (sign > 0).astype(np.uint8), feeds])
         _, first, group = np.unique(key, axis=0, return_index=True, return_inverse=True)
         total = np.zeros((len(first), V.shape[1]))
         np.add.at(total, group.ravel(), V)
@@ -172,7 +173,7 @@ def solve_adaptively(
                 prices, cells, V, n_starts = search(
                     X, rows, sign * theta[:, output], current.V, current.patterns, n_random, n_steps, rng
                 )
-                best, looked = max(best, float(prices[0])), looked + n_starts
+                best, looked = max(best, float(prices.max(initial=0.0))), looked + n_starts
                 found.append((sign, output, prices, cells, V))
         return best, looked, found
 
@@ -202,7 +203,9 @@ def solve_adaptively(
     stages = [alpha]
     while blocks is None and stages[-1] * CONTINUATION < SMALL_ALPHA * alpha_max:
         stages.append(stages[-1] * CONTINUATION)
-    if blocks is None:
+    if alpha >= alpha_max:
+        blocks = none
+    elif blocks is None:
         first = stages[-1]
         blocks = (
             descend(X, y, loss, first, sample_weight, fit_intercept, n_outputs, rng)
@@ -212,7 +215,7 @@ def solve_adaptively(
         blocks = blocks.join(violators(found, first).weightless())
     smooth = bool(np.isfinite(loss.lipschitz))
     history: list[dict] = []
-    problem, result, seen = program(blocks, alpha), None, Search(0, np.inf, np.inf, 0)
+    unseen = Search(0, np.inf, np.inf, 0)
     status, inner_tol, n_iter, n_rounds = "max_iter", 1e-2, 0, 0
     stage, best = stages.pop(), None
     try:
@@ -220,10 +223,12 @@ def solve_adaptively(
             n_rounds += 1
             left = None if solver.max_time is None else max(solver.max_time - (perf_counter() - start), 0.0)
             problem = program(blocks, stage)
-            result = replace(solver, tol=inner_tol, max_time=left, callback=None).solve(problem, blocks.V)
+            most = None if solver.max_iter is None else max(solver.max_iter - n_iter, 1)
+            inner = replace(solver, tol=inner_tol, max_iter=most, max_time=left, callback=None)
+            result = inner.solve(problem, blocks.V)
             n_iter += result.n_iter
             if stage == alpha:
-                best = (problem, result)
+                best = (problem, result, unseen)
             blocks = replace(blocks, V=result.coef).merged()
             if result.status in ("interrupted", "time_limit", "failed"):
                 status = result.status
@@ -233,7 +238,8 @@ def solve_adaptively(
                 best_price, looked, found = price(result.theta, blocks, n_random, n_steps)
                 bound = problem.dual_value(result.theta * min(1.0, stage / max(best_price, 1e-300)))
                 gap = relative_gap(result.primal, bound)
-                seen = Search(looked, best_price / stage, gap, n_rounds)
+                if stage == alpha:
+                    best = (problem, result, Search(looked, best_price / alpha, gap, n_rounds))
                 if gap > goal or stage != alpha:
                     break
             seconds = perf_counter() - start
@@ -251,10 +257,12 @@ def solve_adaptively(
             if solver.max_time is not None and seconds > solver.max_time:
                 status = "time_limit"
                 break
+            if solver.max_iter is not None and n_iter >= solver.max_iter:
+                break
             before, new = len(blocks.sign), violators(found, stage)
             blocks = blocks.join(new.weightless())
             if gap > FAR and smooth:
-                seed = blocks.join(replace(new, V=new.V * 0.03 * np.linalg.norm(blocks.V, axis=1).max()))
+                seed = blocks.join(replace(new, V=new.V * 0.03 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
                 moved = descend(X, y, loss, stage, sample_weight, fit_intercept, n_outputs, rng, seed)
                 blocks = blocks.weightless().join(moved)
             inner_tol = min(inner_tol, max(0.1 * gap, 0.2 * goal))
@@ -271,8 +279,8 @@ def solve_adaptively(
         z = problem.design @ blocks.V
         c = problem.best_intercept(z)
         dual, theta = problem.dual_bound(problem.null_model[1])
-        best = (problem, Result(blocks.V, c, theta, problem.objective(blocks.V, c), dual, status, "", n_iter))
-    problem, result = best
+        best = (problem, Result(blocks.V, c, theta, problem.objective(blocks.V, c), dual, status, "", n_iter), unseen)
+    problem, result, seen = best
     result = replace(result, status=status, message=STATUSES[status], n_iter=n_iter, history=history)
     return problem, result, seen
 
@@ -305,7 +313,7 @@ def search_alpha_max(
     theta = problem.null_model[1].reshape(len(X), n_outputs)
     none = np.zeros((0, X.shape[1]))
     return max(
-        float(search(X, rows, sign * column, none, empty, 200, 30, random_state)[0][0])
+        float(search(X, rows, sign * column, none, empty, 200, 30, random_state)[0].max(initial=0.0))
         for column in theta.T
         for sign in (1.0, -1.0)
     )

@@ -38,10 +38,12 @@ def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30) -> NDArra
     for _ in range(n_steps):
         lengths = np.maximum(np.linalg.norm(G, axis=1), 1e-300)
         trial = U + (step / lengths)[:, None] * G
-        trial /= np.maximum(np.linalg.norm(trial, axis=1, keepdims=True), 1e-300)
+        size = np.linalg.norm(trial, axis=1, keepdims=True)
+        trial /= np.maximum(size, 1e-300)
         G_trial = _gradient(X, t, trial)
         higher = np.einsum("kd,kd->k", G_trial, trial)
-        up = higher > value
+        # A step through the origin has no direction.
+        up = (higher > value) & (size[:, 0] > 1e-9)
         U[up], G[up], value[up] = trial[up], G_trial[up], higher[up]
         step *= np.where(up, 2.0, 0.3)
         if not (step > 1e-4).any():
@@ -136,7 +138,7 @@ def search(
     Returns
     -------
     prices : array of shape (n_cells,)
-        In falling order.
+        In falling order; empty when no climb ended above zero.
     patterns : bool array of shape (n_cells, n_samples)
         Distinct patterns.
     V : array of shape (n_cells, n_features)
@@ -153,7 +155,7 @@ def search(
     # Climbs that end below half of the best are no candidates; the rest is refined within its cell.
     found = (X @ U.T >= 0).T
     best = np.einsum("kd,kd->k", _gradient(X, t, U), U)
-    found = found[best >= 0.5 * best.max(initial=0.0)]
+    found = found[(best > 0) & (best >= 0.5 * best.max(initial=0.0))]
     cells = distinct(np.concatenate([found, patterns]))
     prices, V, active = price_cells(X, rows, t, cells)
     n_looked = sum(len(part) for part in starts) + len(cells)

@@ -38,6 +38,8 @@ ONLY = {
     "losses": set(),
     "network": {"arrangements", "losses"},
     "solvers": {"cones", "losses", "penalties", "problem", "result"},
+    "pricing": {"cones"},
+    "adaptive": {"network", "losses", "penalties", "problem", "result", "pricing"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 #: Optional or heavy: never loaded by `import convexnn`.

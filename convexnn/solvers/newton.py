@@ -101,7 +101,7 @@ class Newton:
         try:
             while True:
                 point = _Point(problem, u, V, c, sigma, active)
-                inner = 0
+                inner, noisy = 0, False
                 while steps < self.max_iter:
                     moved = np.vdot(point.U - V, point.U - V) + np.sum((point.c - c) ** 2)
                     residual = np.vdot(point.R, point.HR)
@@ -120,11 +120,10 @@ class Newton:
                     inner += 1
                     # Where phi cannot tell points apart any more, the residual has to fall instead.
                     blind = -slope <= 1e-14 * (abs(point.phi) + abs(best[0]))
-                    if (
-                        t <= 1e-6
-                        or following is None
-                        or (blind and np.vdot(following.R, following.HR) > 0.5 * residual)
-                    ):
+                    noisy = t <= 1e-6 or following is None
+                    if not noisy and blind:
+                        noisy = bool(np.vdot(following.R, following.HR) > 0.5 * residual)
+                    if noisy:
                         break
                     point = following
                     if self.max_time is not None and perf_counter() - start > self.max_time:
@@ -159,11 +158,11 @@ class Newton:
                 if stalled >= 12:
                     status = "stalled"
                     break
-                if stalled:
+                if stalled and noisy:
                     # The residual is a difference of terms of size sigma |A^T theta|: rounding grows with sigma.
                     sigma /= 30.0
                 else:
-                    sigma *= 10.0 if inner < 10 else 2.0 if inner < 25 else 0.5
+                    sigma = min(sigma * (10.0 if inner < 10 else 2.0 if inner < 25 else 0.5), 1e12 / L)
         except KeyboardInterrupt:
             status = "interrupted"
         primal, coef, intercept = best
