@@ -52,5 +52,5 @@ def test_repr():
 
 
 def test_every_status_has_words():
-    assert set(STATUSES) == {"optimal", "almost_optimal", "max_iter", "time_limit", "interrupted", "failed"}
+    assert set(STATUSES) == {"optimal", "almost_optimal", "max_iter", "stalled", "time_limit", "interrupted", "failed"}
     assert all(STATUSES.values())
