@@ -109,7 +109,7 @@ class Newton:
                         break
                     step = _newton_step(problem, point, sigma)
                     slope = np.vdot(point.HR, step)
-                    t, following = 1.0, None
+                    t, following = 1.0, point
                     while t > 1e-6:
                         following = _Point(problem, point.u + t * step, V, c, sigma, point.active)
                         rounding = 1e-13 * (abs(point.phi) + abs(best[0]))
@@ -120,7 +120,7 @@ class Newton:
                     inner += 1
                     # Where phi cannot tell points apart any more, the residual has to fall instead.
                     blind = -slope <= 1e-14 * (abs(point.phi) + abs(best[0]))
-                    noisy = t <= 1e-6 or following is None
+                    noisy = t <= 1e-6
                     if not noisy and blind:
                         noisy = bool(np.vdot(following.R, following.HR) > 0.5 * residual)
                     if noisy:
