@@ -73,16 +73,18 @@ class Design:
         U[self.pattern[self._plus], self.output[self._plus]] = V[self._plus]
         U[self.pattern[self._minus], self.output[self._minus]] -= V[self._minus]
         U = U.reshape(len(U), self.n_outputs * d)
-        total = np.zeros((n, U.shape[1]))
-        for rows, D in self._chunks:
-            total += D.astype(float, copy=False).T @ U[rows]
-        z = np.einsum("ncd,nd->nc", total.reshape(n, self.n_outputs, d), self.X)
-        return z[:, 0] if self.n_outputs == 1 else z
+        rows, D = self._chunks[0]
+        total = D.astype(float, copy=False).T @ U[rows]
+        for rows, D in self._chunks[1:]:
+            total += D.astype(float).T @ U[rows]
+        if self.n_outputs == 1:
+            return np.einsum("nd,nd->n", total, self.X)
+        return np.einsum("ncd,nd->nc", total.reshape(n, self.n_outputs, d), self.X)
 
     def adjoint(self, r: NDArray) -> NDArray:
         """A_k^T r for every block, shape (n_blocks, n_features); r has the shape of the predictions."""
         n, d = self.X.shape
-        M = (r.reshape(n, self.n_outputs, 1) * self.X[:, None, :]).reshape(n, -1)
+        M = (r.reshape(n, self.n_outputs, 1) * self.X[:, None, :]).reshape(n, self.n_outputs * d)
         G = np.concatenate([D.astype(float, copy=False) @ M for _, D in self._chunks])
         return self.sign[:, None] * G.reshape(-1, self.n_outputs, d)[self.pattern, self.output]
 
