@@ -38,7 +38,7 @@ class Search:
     Attributes
     ----------
     n_starts : int
-        Starting points of climbs, and cells, of the last, thorough search.
+        Starting points of climbs, and cells, of the last search.
     price : float
         Largest price found, in units of alpha; at most 1 where no neuron was found that would improve the network.
     gap : float
@@ -200,6 +200,7 @@ def solve_adaptively(
 
     _, theta = program(none, 1.0).null_model
     alpha_max, _, found = price(theta, none, 200, 30)
+    smooth = bool(np.isfinite(loss.lipschitz))
     stages = [alpha]
     while blocks is None and stages[-1] * CONTINUATION < SMALL_ALPHA * alpha_max:
         stages.append(stages[-1] * CONTINUATION)
@@ -207,13 +208,8 @@ def solve_adaptively(
         blocks = none
     elif blocks is None:
         first = stages[-1]
-        blocks = (
-            descend(X, y, loss, first, sample_weight, fit_intercept, n_outputs, rng)
-            if np.isfinite(loss.lipschitz)
-            else none
-        )
+        blocks = descend(X, y, loss, first, sample_weight, fit_intercept, n_outputs, rng) if smooth else none
         blocks = blocks.join(violators(found, first).weightless())
-    smooth = bool(np.isfinite(loss.lipschitz))
     history: list[dict] = []
     unseen = Search(0, np.inf, np.inf, 0)
     status, inner_tol, n_iter, n_rounds = "max_iter", 1e-2, 0, 0
