@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from convexnn.losses import Loss
 from convexnn.network import Network
 from convexnn.penalties import ConeGroupLasso
-from convexnn.pricing import search
+from convexnn.pricing import SPREAD, no_peaks, search
 from convexnn.problem import Design, Problem
 from convexnn.result import STATUSES, Result, relative_gap
 
@@ -24,9 +24,8 @@ from convexnn.result import STATUSES, Result, relative_gap
 ONE_NEURON = 1e-6
 # Cells added in a round, for each sign and output.
 MAX_NEW_CELLS = 100
-# Below this share of alpha_max the fit passes through larger alphas, a factor CONTINUATION apart.
-SMALL_ALPHA = 0.05
-CONTINUATION = 3.0
+# Below this share of alpha_max the first descent takes more neurons.
+WIDE_BELOW = 0.02
 # Above this gap neurons have far to go, and descent on the network takes them across many walls at once.
 FAR = 1e-3
 
@@ -151,9 +150,9 @@ def solve_adaptively(
     """
     start = perf_counter()
     rng = np.random.default_rng(0) if random_state is None else random_state
-    lengths = np.linalg.norm(X, axis=1, keepdims=True)
-    rows = X / np.where(lengths > 0, lengths, 1.0)
     none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
+
+    remembered = {(sign, output): no_peaks(X) for sign in (1.0, -1.0) for output in range(n_outputs)}
 
     def program(blocks, alpha):
         pattern = np.arange(len(blocks.sign))
@@ -162,121 +161,105 @@ def solve_adaptively(
             design, y, loss, ConeGroupLasso(X, blocks.patterns, pattern), alpha, sample_weight, fit_intercept
         )
 
-    def price(theta, blocks, n_random, n_steps):
-        """Best price, starts, and for each sign and output the best cells with distinct maximisers."""
+    def price(theta, blocks, *effort):
+        """Largest price, number of starts, and the cells with prices above alpha to be listed."""
         theta = theta.reshape(len(X), n_outputs)
-        best, looked, found = 0.0, 0, []
-        for output in range(n_outputs):
-            for sign in (1.0, -1.0):
-                own = np.flatnonzero((blocks.sign == sign) & (blocks.output == output))
-                current = blocks.take(own)
-                prices, cells, V, n_starts = search(
-                    X, rows, sign * theta[:, output], current.V, current.patterns, n_random, n_steps, rng
-                )
-                best, looked = max(best, float(prices.max(initial=0.0))), looked + n_starts
-                found.append((sign, output, prices, cells, V))
-        return best, looked, found
-
-    def violators(found, alpha):
-        new = none
-        for sign, output, prices, cells, V in found:
-            above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
-            if not len(above):
-                continue
-            tree = cKDTree(V[above] / prices[above, None])
-            taken = np.zeros(len(above), dtype=bool)
-            chosen = []
-            for k in range(len(above)):
-                # The cells around a point share its price: list one of them.
-                if not taken[k]:
-                    chosen.append(above[k])
-                    taken[tree.query_ball_point(tree.data[k], ONE_NEURON)] = True
-                if len(chosen) == MAX_NEW_CELLS:
-                    break
-            size = len(chosen)
-            unit = V[chosen] / prices[chosen, None]
-            new = new.join(Blocks(cells[chosen], np.full(size, sign), np.full(size, output), unit))
-        return new
+        largest, looked, new = 0.0, 0, none
+        for sign, output in remembered:
+            own = (blocks.sign == sign) & (blocks.output == output)
+            peaks, n_starts = search(
+                X, sign * theta[:, output], blocks.V[own], remembered[sign, output], *effort, rng
+            )
+            remembered[sign, output] = peaks.apart(effort[1], SPREAD[1:4])
+            largest, looked = max(largest, peaks.prices.max(initial=0.0)), looked + n_starts
+            above = peaks.take(np.flatnonzero(peaks.prices > alpha * (1 + 0.1 * solver.tol)))
+            above = above.apart(MAX_NEW_CELLS, SPREAD)
+            size = len(above.V)
+            unit = above.V / above.prices[:, None]
+            new = new.join(Blocks(above.patterns, np.full(size, sign), np.full(size, output), unit))
+        return float(largest), looked, new
 
     _, theta = program(none, 1.0).null_model
-    alpha_max, _, found = price(theta, none, 200, 30)
+    alpha_max, _, new = price(theta, none, 100, 30, 1)
     smooth = bool(np.isfinite(loss.lipschitz))
-    stages = [alpha]
-    while blocks is None and stages[-1] * CONTINUATION < SMALL_ALPHA * alpha_max:
-        stages.append(stages[-1] * CONTINUATION)
     if alpha >= alpha_max:
         blocks = none
     elif blocks is None:
-        first = stages[-1]
-        blocks = descend(X, y, loss, first, sample_weight, fit_intercept, n_outputs, rng) if smooth else none
-        blocks = blocks.join(violators(found, first).weightless())
+        blocks = new.weightless()
+        if smooth:
+            # Small alphas keep many neurons, and local descent from few ends percents above the optimum.
+            width = int(np.clip(WIDE_BELOW * alpha_max / alpha, 1, 6) * 50)
+            moved = descend(X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, None, width, 2 * width)
+            blocks = blocks.join(moved)
     history: list[dict] = []
-    unseen = Search(0, np.inf, np.inf, 0)
-    status, inner_tol, n_iter, n_rounds = "max_iter", 1e-2, 0, 0
-    stage, best = stages.pop(), None
+    seen = Search(0, np.inf, np.inf, 0)
+    status, inner_tol, n_iter = "max_iter", 1e-2, 0
+    best: tuple[Problem, Result] | None = None
+    lower, anchor = -np.inf, theta
     try:
-        while n_rounds < 500:
-            n_rounds += 1
+        for n_rounds in range(1, 501):
             left = None if solver.max_time is None else max(solver.max_time - (perf_counter() - start), 0.0)
-            problem = program(blocks, stage)
+            problem = program(blocks, alpha)
             most = None if solver.max_iter is None else max(solver.max_iter - n_iter, 1)
             inner = replace(solver, tol=inner_tol, max_iter=most, max_time=left, callback=None)
             result = inner.solve(problem, blocks.V)
             n_iter += result.n_iter
-            if stage == alpha:
-                best = (problem, result, unseen)
+            if best is None or result.primal <= best[1].primal:
+                best = (problem, result)
             blocks = replace(blocks, V=result.coef).merged()
             if result.status in ("interrupted", "time_limit", "failed"):
                 status = result.status
                 break
-            goal = solver.tol if stage == alpha else 0.05
-            for n_random, n_steps in ((100, 20), (1000, 40)):
-                best_price, looked, found = price(result.theta, blocks, n_random, n_steps)
-                bound = problem.dual_value(result.theta * min(1.0, stage / max(best_price, 1e-300)))
-                gap = relative_gap(result.primal, bound)
-                if stage == alpha:
-                    best = (problem, result, Search(looked, best_price / alpha, gap, n_rounds))
-                if gap > goal or stage != alpha:
+            # A bound that a quick search suggests is looked at again, thoroughly, before it ends the fit.
+            few = min(MAX_NEW_CELLS, 20 + len(blocks.sign))
+            for theta, *effort in ((result.theta, 100, few, 1), (None, 1000, few, 5)):
+                theta = anchor if theta is None else theta
+                largest, looked, new = price(theta, blocks, *effort)
+                bound = problem.dual_value(theta * min(1.0, alpha / max(largest, 1e-300)))
+                if bound > lower or theta is anchor:
+                    lower, anchor = bound, theta
+                    seen = Search(looked, largest / alpha, relative_gap(best[1].primal, lower), n_rounds)
+                gap = relative_gap(best[1].primal, lower)
+                if gap > solver.tol:
                     break
+            seen = replace(seen, gap=gap, n_rounds=n_rounds)
             seconds = perf_counter() - start
+            objective, n_blocks = best[1].primal, int(np.count_nonzero(best[1].coef.any(axis=1)))
             history.append(
-                dict(iteration=n_iter, seconds=seconds, objective=result.primal, relative_gap=gap, blocks=len(blocks.V))
+                dict(iteration=n_iter, seconds=seconds, objective=objective, relative_gap=gap, blocks=n_blocks)
             )
             if callback is not None:
                 callback(history[-1])
-            if gap <= goal:
-                if stage == alpha:
-                    status = "optimal"
-                    break
-                stage, inner_tol = stages.pop(), 1e-2
-                continue
+            if gap <= solver.tol:
+                status = "optimal"
+                break
             if solver.max_time is not None and seconds > solver.max_time:
                 status = "time_limit"
                 break
             if solver.max_iter is not None and n_iter >= solver.max_iter:
                 break
-            before, new = len(blocks.sign), violators(found, stage)
+            before = len(blocks.sign)
             blocks = blocks.join(new.weightless())
             if gap > FAR and smooth:
-                seed = blocks.join(replace(new, V=new.V * 0.03 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
-                moved = descend(X, y, loss, stage, sample_weight, fit_intercept, n_outputs, rng, seed)
+                seed = blocks.join(replace(new, V=new.V * 0.3 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
+                moved = descend(X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, seed, max_iter=400)
                 blocks = blocks.weightless().join(moved)
-            inner_tol = min(inner_tol, max(0.1 * gap, 0.2 * goal))
+            inner_tol = min(inner_tol, max(0.1 * gap, 0.2 * solver.tol))
             if len(blocks.sign) == before:
                 inner_tol *= 0.1
-                if inner_tol < 1e-3 * goal:
+                if inner_tol < 1e-3 * solver.tol:
                     status = "almost_optimal"
                     break
     except KeyboardInterrupt:
         status = "interrupted"
     if best is None:
-        # Stopped before the wanted alpha was reached: what there is, graded at that alpha.
-        problem = program(blocks, alpha)
-        z = problem.design @ blocks.V
-        c = problem.best_intercept(z)
+        # Stopped before the first program was solved: what there is.
+        problem = program(none if blocks is None else blocks, alpha)
+        V = np.zeros((0, X.shape[1])) if blocks is None else blocks.V
+        c = problem.best_intercept(problem.design @ V)
         dual, theta = problem.dual_bound(problem.null_model[1])
-        best = (problem, Result(blocks.V, c, theta, problem.objective(blocks.V, c), dual, status, "", n_iter), unseen)
-    problem, result, seen = best
+        best = (problem, Result(V, c, theta, problem.objective(V, c), dual, status, "", n_iter))
+    problem, result = best
     result = replace(result, status=status, message=STATUSES[status], n_iter=n_iter, history=history)
     return problem, result, seen
 
@@ -301,15 +284,13 @@ def search_alpha_max(
     -------
     alpha_max : float
     """
-    lengths = np.linalg.norm(X, axis=1, keepdims=True)
-    rows = X / np.where(lengths > 0, lengths, 1.0)
     empty = np.zeros((0, len(X)), dtype=bool)
     design = Design(X, empty, [], [], [], n_outputs)
     problem = Problem(design, y, loss, ConeGroupLasso(X, empty, design.pattern), 1.0, sample_weight, fit_intercept)
     theta = problem.null_model[1].reshape(len(X), n_outputs)
     none = np.zeros((0, X.shape[1]))
     return max(
-        float(search(X, rows, sign * column, none, empty, 200, 30, random_state)[0].max(initial=0.0))
+        float(search(X, sign * column, none, no_peaks(X), 100, 30, 2, random_state)[0].prices.max(initial=0.0))
         for column in theta.T
         for sign in (1.0, -1.0)
     )
@@ -342,22 +323,24 @@ def descend(
         keep = lengths > 0
         output, root = start.output[keep], np.sqrt(lengths[keep])
         W, a = start.V[keep] / root[:, None], start.sign[keep] * root
-    m = len(output)
-    feeds = output[:, None] == np.arange(n_outputs)
+    order = np.argsort(output, kind="stable")
+    output, W, a, m = output[order], W[order], a[order], len(output)
+    feeding = [slice(*np.searchsorted(output, (o, o + 1))) for o in range(n_outputs)]
 
     def objective(p):
         W, a, c = p[: m * d].reshape(m, d), p[m * d : m * d + m], p[m * d + m :]
-        hidden = np.maximum(X @ W.T, 0.0)
-        z = hidden @ (feeds * a[:, None]) + (c if fit_intercept else 0.0)
+        hidden = X @ W.T
+        np.maximum(hidden, 0.0, out=hidden)
+        z = np.column_stack([hidden[:, part] @ a[part] for part in feeding]) + c * fit_intercept
         z = z[:, 0] if n_outputs == 1 else z
         g = loss.gradient(y, z).reshape(n, n_outputs) * sample_weight[:, None]
-        back = g[:, output]
+        slope_a = np.concatenate([g[:, o] @ hidden[:, part] for o, part in enumerate(feeding)]) + alpha * a
+        back = (hidden > 0).astype(float)
+        for o, part in enumerate(feeding):
+            back[:, part] *= g[:, o, None]
+        slope_W = a[:, None] * (back.T @ X) + alpha * W
         value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (np.sum(W * W) + a @ a)
-        slope_W = ((hidden > 0) * back * a).T @ X + alpha * W
-        slope_a = np.einsum("nm,nm->m", hidden, back) + alpha * a
-        return value, np.concatenate(
-            [slope_W.ravel(), slope_a, g.sum(axis=0) if fit_intercept else np.zeros(n_outputs)]
-        )
+        return value, np.concatenate([slope_W.ravel(), slope_a, g.sum(axis=0) * fit_intercept])
 
     begin = np.concatenate([W.ravel(), a, np.zeros(n_outputs)])
     p = minimize(objective, begin, jac=True, method="L-BFGS-B", options=dict(maxiter=max_iter)).x

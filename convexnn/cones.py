@@ -58,6 +58,9 @@ def project_onto_cones(
     # Blocks that cannot pass the floor are zero without any work.
     candidates = np.flatnonzero(lengths > floor)
     active[lengths <= floor] = -1
+    if not n_samples:
+        projection[candidates] = Q[candidates]
+        return projection, active
     size = max(1, 4_000_000 // max(n_samples, 1))
     for start in range(0, len(candidates), size):
         k = candidates[start : start + size]

@@ -7,10 +7,22 @@ unit sphere. That it finds none above alpha proves nothing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from convexnn.cones import project_onto_cones
+
+# Share of the best price below which no start is followed further.
+PROMISING = 0.5
+# Lengths of the perturbations of maxima (unit vectors).
+STEPS = (0.1, 0.2, 0.6)
+# How far apart chosen neurons (unit vectors) should be: far ones first, closer ones while there is room. The dearest
+# alone would all lie around the same few maxima.
+SPREAD = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-6)
+
 
 
 def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30) -> NDArray:
@@ -55,135 +67,185 @@ def _gradient(X, t, U):
     return (((X @ U.T) > 0) * t[:, None]).T @ X
 
 
-def price_cells(
-    X: NDArray, rows: NDArray, t: NDArray, patterns: NDArray[np.bool_]
-) -> tuple[NDArray, NDArray, NDArray[np.intp]]:
-    """The best price within each cell, |P_k(X^T D_k t)|, where it is attained, and the samples it lies on.
+@dataclass(frozen=True)
+class Peaks:
+    """Cells, vectors V of them with the price as length, and the samples V lies on (-1 as padding), dearest first."""
+
+    patterns: NDArray[np.bool_]
+    V: NDArray[np.float64]
+    active: NDArray[np.intp]
+
+    @property
+    def prices(self) -> NDArray[np.float64]:
+        return np.linalg.norm(self.V, axis=1)
+
+    def take(self, keep) -> Peaks:
+        return Peaks(self.patterns[keep], self.V[keep], self.active[keep])
+
+    def join(self, other: Peaks) -> Peaks:
+        """Both lists; of equal cells the dearer stays."""
+        every = Peaks(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values())))
+        order = np.argsort(-every.prices, kind="stable")
+        first = np.unique(np.packbits(every.patterns[order], axis=1), axis=0, return_index=True)[1]
+        return every.take(order[np.sort(first)])
+
+    def apart(self, most: int, radii: tuple[float, ...]) -> Peaks:
+        """Up to ``most`` of the promising peaks, far from each other as long as there are such."""
+        prices = self.prices
+        good = self.take(np.flatnonzero(prices >= PROMISING * prices.max(initial=0.0)))
+        return good.take(spread(good.V / good.prices[:, None], most, radii))
+
+
+def no_peaks(X: NDArray) -> Peaks:
+    """The empty list."""
+    n, d = X.shape
+    return Peaks(np.zeros((0, n), dtype=bool), np.zeros((0, d)), np.zeros((0, d), dtype=int))
+
+
+def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_steps: int = 10) -> tuple[Peaks, int]:
+    r"""From the cell of each start to better ones until there is none: the price there is a local maximum, exactly.
+
+    Samples with t_i >= 0 bend the price t^T (X u)_+ upwards: with their activations held fixed it is bounded below by
+    a function that is linear, on the cone of the other samples' activations, in u. Its maximum over unit vectors is
+    the length of a projection v = g + sum_i lam_i n_i of g = X^T D t onto that cone, n_i the unit rows that hold with
+    equality, turned inward, lam_i >= 0. A step moves to v, where samples with t_i >= 0 take the activations they have
+    there, and samples with t_i < 0 are crossed if lam_i > -t_i |x_i|: exactly then the price rises behind them.
 
     Parameters
     ----------
     X : array of shape (n_samples, n_features)
         The data.
-    rows : array of shape (n_samples, n_features)
-        X with rows of unit length.
     t : array of shape (n_samples,)
         Signed dual variable.
-    patterns : bool array of shape (n_cells, n_samples)
-        One pattern a row.
+    U : array of shape (n_starts, n_features)
+        Starts.
+    active : int array of shape (n_starts, n_features)
+        Guesses of the samples that the maxima lie on, -1 where there is none.
+    max_steps : int, default=10
+        Climbs that are still under way then end where they are.
 
     Returns
     -------
-    prices : array of shape (n_cells,)
-    V : array of shape (n_cells, n_features)
-        Maximisers, of length equal to the price.
-    active : int array of shape (n_cells, n_features)
-        Samples on the hyperplanes of the maximiser, -1 as padding.
-    """
-    V, active = project_onto_cones((patterns * t) @ X, rows, patterns)
-    return np.linalg.norm(V, axis=1), V, active
+    peaks : Peaks
+        Climbs that end in the same cell are one.
+    n_cells : int
+        Number of cells that were looked at.
 
-
-def neighbours(patterns: NDArray[np.bool_], active: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """The cells on the other side of each active sample, and of all of them together.
-
-    Parameters
+    References
     ----------
-    patterns : bool array of shape (n_cells, n_samples)
-        One pattern a row.
-    active : int array of shape (n_cells, n_features)
-        Active samples, -1 as padding.
-
-    Returns
-    -------
-    crossed : bool array of shape (n_crossed, n_samples)
+    .. [1] T. Pham Dinh, H. A. Le Thi, Convex analysis approach to d.c. programming, Acta Math. Vietnam. 22 (1997).
     """
-    cell, slot = np.nonzero(active >= 0)
-    single = patterns[cell]
-    single[np.arange(len(cell)), active[cell, slot]] ^= True
-    several = np.flatnonzero((active >= 0).sum(axis=1) > 1)
-    every = patterns[several]
-    for k, cell_index in enumerate(several):
-        members = active[cell_index][active[cell_index] >= 0]
-        every[k, members] ^= True
-    return np.concatenate([single, every])
+    side = U @ X.T
+    patterns = side >= 0
+    # A projection is no shorter than the price at the start, so that only starts below half of the best are lost.
+    floor = 0.5 * np.max((np.maximum(side, 0.0) @ t) / np.linalg.norm(U, axis=1), initial=0.0)
+    lengths = np.linalg.norm(X, axis=1)
+    walls = np.flatnonzero(t < 0)
+    place = np.full(len(X) + 1, -1)
+    place[walls] = np.arange(len(walls))
+    rows = X[walls] / np.where(lengths[walls] > 0, lengths[walls], 1.0)[:, None]
+    cost = -t[walls] * lengths[walls]
+    prices, V, active = np.zeros(len(U)), np.zeros(U.shape), place[active]
+    k, n_cells = np.arange(len(U)), 0
+    for _ in range(max_steps):
+        n_cells += len(k)
+        at, pull = patterns[np.ix_(k, walls)], (patterns[k] * t) @ X
+        W, on = project_onto_cones(pull, rows, at, active[k], floor)
+        side = W @ X.T
+        price = (np.maximum(side, 0.0) @ t) / np.maximum(np.linalg.norm(W, axis=1), 1e-300)
+        up = price > prices[k] * (1 + 1e-12)
+        k, at, pull, on, side = k[up], at[up], pull[up], on[up], side[up]
+        if not len(k):
+            break
+        prices[k], V[k] = price[up], W[up]
+        turned = (side >= 0) != patterns[k]
+        turned[:, walls] = False
+        patterns[k] ^= turned
+        used = on >= 0
+        normals = rows[on] * (np.where(np.take_along_axis(at, on, axis=1), 1.0, -1.0) * used)[:, :, None]
+        gram = normals @ normals.transpose(0, 2, 1)
+        np.einsum("kii->ki", gram)[...] += np.where(used, 1e-14, 1.0)
+        multipliers = np.linalg.solve(gram, normals @ (V[k] - pull)[:, :, None])[:, :, 0]
+        passed = used & (multipliers > cost[on] + 1e-10 * np.linalg.norm(pull, axis=1)[:, None])
+        cell, slot = np.nonzero(passed)
+        patterns[k[cell], walls[on[cell, slot]]] ^= True
+        active[k] = np.where(passed, -1, on)
+        k = k[turned.any(axis=1) | passed.any(axis=1)]
+    V *= (prices / np.maximum(np.linalg.norm(V, axis=1), 1e-300))[:, None]
+    peaks = Peaks(patterns, V, np.where(active >= 0, walls[active], -1) if len(walls) else active)
+    return no_peaks(X).join(peaks.take(np.flatnonzero(prices > 0))), n_cells
 
 
 def search(
     X: NDArray,
-    rows: NDArray,
     t: NDArray,
-    directions: NDArray,
-    patterns: NDArray[np.bool_],
+    known: NDArray,
+    remembered: Peaks,
     n_random: int,
-    n_steps: int,
+    n_climbs: int,
+    n_generations: int,
     rng: np.random.Generator,
-) -> tuple[NDArray, NDArray[np.bool_], NDArray, int]:
-    """Cells with a high price: near the current neurons, across their active samples, and from random starts.
+) -> tuple[Peaks, int]:
+    """Local maxima of the price over all cells: from known neurons, from random starts, and around the best.
+
+    The maxima are many and lie in clusters, so the best so far are perturbed, each by its own step, and climb again,
+    for some generations (iterated local search).
 
     Parameters
     ----------
-    X, rows, t : arrays
-        As in ``price_cells``.
-    directions : array of shape (n_neurons, n_features)
-        Weights of the current neurons of this sign.
-    patterns : bool array of shape (n_neurons, n_samples)
-        Their patterns.
+    X, t : arrays
+        As in ``climb``.
+    known : array of shape (n_known, n_features)
+        Neurons to start from.
+    remembered : Peaks
+        Peaks of earlier searches, to start from.
     n_random : int
         Number of fresh random starts.
-    n_steps : int
-        Ascent steps of each start.
+    n_climbs : int
+        How many of the best of them, far from each other, climb from cell to cell; and how many in each generation.
+    n_generations : int
+        How often the best are perturbed.
     rng : numpy Generator
         Source of the starts.
 
     Returns
     -------
-    prices : array of shape (n_cells,)
-        In falling order; empty when no climb ended above zero.
-    patterns : bool array of shape (n_cells, n_samples)
-        Distinct patterns.
-    V : array of shape (n_cells, n_features)
-        Maximisers within the cells.
+    peaks : Peaks
+        Distinct cells, dearest first; none when no climb ended above zero.
     n_starts : int
         Number of starts and cells that were looked at.
     """
     d = X.shape[1]
-    starts = [rng.standard_normal((n_random, d))]
-    if len(directions):
-        unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        starts += [unit, unit + 0.05 * rng.standard_normal(unit.shape), unit + 0.3 * rng.standard_normal(unit.shape)]
-    U = ascend(X, t, np.concatenate(starts), n_steps)
-    # Climbs that end below half of the best are no candidates; the rest is refined within its cell.
-    found = (X @ U.T >= 0).T
+    U = ascend(X, t, rng.standard_normal((n_random, d)))
     best = np.einsum("kd,kd->k", _gradient(X, t, U), U)
-    found = found[(best > 0) & (best >= 0.5 * best.max(initial=0.0))]
-    cells = distinct(np.concatenate([found, patterns]))
-    prices, V, active = price_cells(X, rows, t, cells)
-    n_looked = sum(len(part) for part in starts) + len(cells)
-    frontier = np.arange(len(cells))
-    for _ in range(8):
-        top = frontier[np.argsort(-prices[frontier])[: 4 * d + 100]]
-        fresh = distinct(neighbours(cells[top], active[top]), than=cells)
-        if not len(fresh):
-            break
-        more, W, on = price_cells(X, rows, t, fresh)
-        n_looked += len(fresh)
-        # Only cells that beat what lies around them lead on.
-        frontier = len(cells) + np.flatnonzero(more > np.median(prices[top]))
-        cells, prices = np.concatenate([cells, fresh]), np.concatenate([prices, more])
-        V, active = np.concatenate([V, W]), np.concatenate([active, on])
-        if not len(frontier):
-            break
-    order = np.argsort(-prices)
-    return prices[order], cells[order], V[order], n_looked
+    order = np.argsort(-best)
+    U = U[order[(best[order] > 0) & (best[order] >= PROMISING * best.max(initial=0.0))]]
+    starts = np.concatenate([U[spread(U, n_climbs, SPREAD[:3])], known])
+    fresh = np.full(starts.shape, -1)
+    peaks, n_cells = climb(
+        X, t, np.concatenate([starts, remembered.V]), np.concatenate([fresh, remembered.active])
+    )
+    n_starts = n_random + len(known) + n_cells
+    for _ in range(n_generations):
+        base = peaks.apart(n_climbs, SPREAD[1:4])
+        U = base.V / base.prices[:, None]
+        U += rng.choice(STEPS, (len(U), 1)) * rng.standard_normal(U.shape) / np.sqrt(d)
+        more, n_cells = climb(X, t, U, base.active)
+        peaks, n_starts = peaks.join(more), n_starts + n_cells
+    return peaks, n_starts
 
 
-def distinct(patterns: NDArray[np.bool_], than: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """Each pattern once, in order of appearance, without those in another list."""
-    seen = set() if than is None else {row.tobytes() for row in np.packbits(than, axis=1)}
-    keep = []
-    for k, row in enumerate(np.packbits(patterns, axis=1)):
-        key = row.tobytes()
-        if key not in seen:
-            seen.add(key)
-            keep.append(k)
-    return patterns[keep]
+def spread(points: NDArray, most: int, radii: tuple[float, ...]) -> list[int]:
+    """Up to ``most`` of the points, the earlier the better, far from each other as long as there are such."""
+    tree, chosen = cKDTree(points), []
+    for radius in radii:
+        near = np.zeros(len(points), dtype=bool)
+        for k in chosen:
+            near[tree.query_ball_point(points[k], radius)] = True
+        for k in range(len(points)):
+            if len(chosen) == most:
+                return chosen
+            if not near[k]:
+                chosen.append(k)
+                near[tree.query_ball_point(points[k], radius)] = True
+    return chosen

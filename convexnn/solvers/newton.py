@@ -236,7 +236,8 @@ def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDAr
         output = np.concatenate([output, np.arange(C)])
     matrix = np.empty((len(B), len(B)))
     if C == 1:
-        matrix = (B * point.H) @ B.T
+        root = B * np.sqrt(point.H)
+        matrix = root @ root.T
         right = B @ point.HR
     else:
         right = np.einsum("qn,nq->q", B, point.HR[:, output])
