@@ -35,7 +35,9 @@ class ReLU:
         blocks = np.flatnonzero(coef.any(axis=1))
         root = np.sqrt(np.linalg.norm(coef[blocks], axis=1))
         hidden = _split(coef[blocks] / root[:, None], hidden_bias)
-        return Network(*hidden, _outputs(problem.design, blocks, root * problem.design.sign[blocks]), intercept)
+        output = _outputs(problem.design, blocks, root * problem.design.sign[blocks])
+        skip_weights, intercept = problem.free_weights(intercept)
+        return Network(*hidden, output, intercept, skip_weights=skip_weights)
 
     def coef(self, network: Network, problem: Problem, hidden_bias: str) -> NDArray:
         """Coefficients of a network whose patterns are all listed, shape (n_blocks, n_features)."""
@@ -60,7 +62,8 @@ class GatedReLU:
         root = np.sqrt(np.linalg.norm(coef[blocks], axis=1))
         hidden = _split(coef[blocks] / root[:, None], hidden_bias)
         gates = _split(arrangement.gates[:, problem.design.pattern[blocks]].T, hidden_bias)
-        return Network(*hidden, _outputs(problem.design, blocks, root), intercept, *gates)
+        skip_weights, intercept = problem.free_weights(intercept)
+        return Network(*hidden, _outputs(problem.design, blocks, root), intercept, *gates, skip_weights)
 
     def coef(self, network: Network, problem: Problem, hidden_bias: str) -> NDArray:
         """Coefficients of a network whose gates are all listed, shape (n_blocks, n_features)."""
@@ -84,6 +87,7 @@ def lift(
     sample_weight: NDArray,
     fit_intercept: bool = True,
     n_outputs: int = 1,
+    skip: NDArray | None = None,
 ) -> Problem:
     """The convex program of a list of patterns.
 
@@ -107,6 +111,8 @@ def lift(
         Unpenalised constant.
     n_outputs : int, default=1
         Columns of the prediction; every block feeds one of them.
+    skip : array of shape (n_samples, n_skip), optional
+        Features of an unpenalised linear term.
 
     Returns
     -------
@@ -118,7 +124,7 @@ def lift(
     output, sign, pattern = np.meshgrid(np.arange(n_outputs), signs, np.arange(len(patterns)), indexing="ij")
     design = Design(X, patterns, pattern.ravel(), sign.ravel(), output.ravel(), n_outputs)
     penalty = activation.penalty(X, patterns, design.pattern)
-    return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept)
+    return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept, skip)
 
 
 def _split(vectors: NDArray, hidden_bias: str) -> tuple[NDArray, NDArray]:

@@ -15,9 +15,9 @@ from scipy.spatial import cKDTree
 
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.penalties import ConeGroupLasso
+from convexnn.penalties import ConeGroupLasso, GroupLasso
 from convexnn.pricing import search
-from convexnn.problem import Design, Problem
+from convexnn.problem import Design, Problem, free_columns
 from convexnn.result import STATUSES, Result, relative_gap
 
 # Neurons closer than this (unit vectors) are one neuron that lies on the wall between two cells.
@@ -110,6 +110,7 @@ def solve_adaptively(
     blocks: Blocks | None = None,
     random_state: np.random.Generator | None = None,
     callback: Callable[[dict], object] | None = None,
+    skip: NDArray | None = None,
 ) -> tuple[Problem, Result, Search]:
     """Optimum of the ReLU program over all patterns, as far as a thorough search can tell.
 
@@ -134,6 +135,8 @@ def solve_adaptively(
         Source of random starts.
     callback : callable, optional
         Called with an entry of the history after each round.
+    skip : array of shape (n_samples, n_skip), optional
+        Features of an unpenalised linear term.
 
     Returns
     -------
@@ -158,9 +161,8 @@ def solve_adaptively(
     def program(blocks, alpha):
         pattern = np.arange(len(blocks.sign))
         design = Design(X, blocks.patterns, pattern, blocks.sign, blocks.output, n_outputs)
-        return Problem(
-            design, y, loss, ConeGroupLasso(X, blocks.patterns, pattern), alpha, sample_weight, fit_intercept
-        )
+        penalty = ConeGroupLasso(X, blocks.patterns, pattern)
+        return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept, skip)
 
     def price(theta, blocks, n_random, n_steps):
         """Best price, starts, and for each sign and output the best cells with distinct maximisers."""
@@ -208,7 +210,9 @@ def solve_adaptively(
         blocks = none
     elif blocks is None:
         first = stages[-1]
-        blocks = descend(X, y, loss, first, sample_weight, fit_intercept, n_outputs, rng) if smooth else none
+        blocks = none
+        if smooth:
+            blocks = descend(X, y, loss, first, sample_weight, fit_intercept, n_outputs, rng, skip=skip)
         blocks = blocks.join(violators(found, first).weightless())
     history: list[dict] = []
     unseen = Search(0, np.inf, np.inf, 0)
@@ -244,7 +248,7 @@ def solve_adaptively(
             )
             if callback is not None:
                 callback(history[-1])
-            if gap <= goal:
+            if gap <= goal or result.primal <= problem.negligible:
                 if stage == alpha:
                     status = "optimal"
                     break
@@ -259,7 +263,7 @@ def solve_adaptively(
             blocks = blocks.join(new.weightless())
             if gap > FAR and smooth:
                 seed = blocks.join(replace(new, V=new.V * 0.03 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
-                moved = descend(X, y, loss, stage, sample_weight, fit_intercept, n_outputs, rng, seed)
+                moved = descend(X, y, loss, stage, sample_weight, fit_intercept, n_outputs, rng, seed, skip=skip)
                 blocks = blocks.weightless().join(moved)
             inner_tol = min(inner_tol, max(0.1 * gap, 0.2 * goal))
             if len(blocks.sign) == before:
@@ -289,12 +293,13 @@ def search_alpha_max(
     fit_intercept: bool,
     n_outputs: int,
     random_state: np.random.Generator,
+    skip: NDArray | None = None,
 ) -> float:
     """Largest price found over all patterns at the best constant prediction: a lower bound of the true alpha_max.
 
     Parameters
     ----------
-    X, y, loss, sample_weight, fit_intercept, n_outputs, random_state
+    X, y, loss, sample_weight, fit_intercept, n_outputs, random_state, skip
         As in ``solve_adaptively``.
 
     Returns
@@ -305,7 +310,8 @@ def search_alpha_max(
     rows = X / np.where(lengths > 0, lengths, 1.0)
     empty = np.zeros((0, len(X)), dtype=bool)
     design = Design(X, empty, [], [], [], n_outputs)
-    problem = Problem(design, y, loss, ConeGroupLasso(X, empty, design.pattern), 1.0, sample_weight, fit_intercept)
+    penalty = ConeGroupLasso(X, empty, design.pattern)
+    problem = Problem(design, y, loss, penalty, 1.0, sample_weight, fit_intercept, skip)
     theta = problem.null_model[1].reshape(len(X), n_outputs)
     none = np.zeros((0, X.shape[1]))
     return max(
@@ -327,6 +333,7 @@ def descend(
     start: Blocks | None = None,
     n_neurons=50,
     max_iter=100,
+    skip=None,
 ) -> Blocks:
     """Blocks of a network that L-BFGS finds on the weight-decay objective itself, from blocks or from a random start.
 
@@ -344,22 +351,28 @@ def descend(
         W, a = start.V[keep] / root[:, None], start.sign[keep] * root
     m = len(output)
     feeds = output[:, None] == np.arange(n_outputs)
+    free = free_columns(n, fit_intercept, skip)
 
     def objective(p):
-        W, a, c = p[: m * d].reshape(m, d), p[m * d : m * d + m], p[m * d + m :]
+        W, a, c = p[: m * d].reshape(m, d), p[m * d : m * d + m], p[m * d + m :].reshape(-1, n_outputs)
         hidden = np.maximum(X @ W.T, 0.0)
-        z = hidden @ (feeds * a[:, None]) + (c if fit_intercept else 0.0)
+        z = hidden @ (feeds * a[:, None]) + free @ c
         z = z[:, 0] if n_outputs == 1 else z
         g = loss.gradient(y, z).reshape(n, n_outputs) * sample_weight[:, None]
         back = g[:, output]
         value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (np.sum(W * W) + a @ a)
         slope_W = ((hidden > 0) * back * a).T @ X + alpha * W
         slope_a = np.einsum("nm,nm->m", hidden, back) + alpha * a
-        return value, np.concatenate(
-            [slope_W.ravel(), slope_a, g.sum(axis=0) if fit_intercept else np.zeros(n_outputs)]
-        )
+        return value, np.concatenate([slope_W.ravel(), slope_a, (free.T @ g).ravel()])
 
-    begin = np.concatenate([W.ravel(), a, np.zeros(n_outputs)])
+    c = np.zeros((free.shape[1], n_outputs))
+    if skip is not None:
+        # Neurons that first have to stand in for the linear term lose their places.
+        z = np.maximum(X @ W.T, 0.0) @ (feeds * a[:, None])
+        empty = Design(X, np.zeros((0, n), dtype=bool), [], [], [], n_outputs)
+        problem = Problem(empty, y, loss, GroupLasso(), alpha, sample_weight, fit_intercept, skip)
+        c = free.T @ np.reshape(problem.best_intercept(z[:, 0] if n_outputs == 1 else z), (n, n_outputs)) / n
+    begin = np.concatenate([W.ravel(), a, c.ravel()])
     p = minimize(objective, begin, jac=True, method="L-BFGS-B", options=dict(maxiter=max_iter)).x
     W, a = p[: m * d].reshape(m, d), p[m * d : m * d + m]
     blocks = Blocks((X @ W.T >= 0).T, np.where(a >= 0, 1.0, -1.0), output, np.abs(a)[:, None] * W)

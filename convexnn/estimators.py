@@ -46,6 +46,7 @@ class _TwoLayerNetwork(BaseEstimator):
         solver="auto",
         fit_intercept=True,
         hidden_bias="penalized",
+        skip_connection=False,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -61,6 +62,7 @@ class _TwoLayerNetwork(BaseEstimator):
         self.solver = solver
         self.fit_intercept = fit_intercept
         self.hidden_bias = hidden_bias
+        self.skip_connection = skip_connection
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time
@@ -85,7 +87,8 @@ class _TwoLayerNetwork(BaseEstimator):
             if np.any(found < 0):
                 unlisted = previous.select(found < 0)
                 arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
-        problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, self.fit_intercept, n_outputs)
+        skip = rows if self.skip_connection else None
+        problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, self.fit_intercept, n_outputs, skip)
         alpha_max = problem.alpha_max
         even = replace(problem, sample_weight=sample_weight).alpha_max if self.alpha == "auto" else 0.0
         problem = replace(problem, alpha=self._alpha(even, weights, sample_weight))
@@ -108,7 +111,8 @@ class _TwoLayerNetwork(BaseEstimator):
             )
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         rng = np.random.default_rng(seed)
-        fixed = (self.fit_intercept, n_outputs, rng)
+        skip = rows if self.skip_connection else None
+        fixed = (self.fit_intercept, n_outputs, rng, skip)
         alpha_max = search_alpha_max(lifted, y, loss, weights, *fixed)
         even = search_alpha_max(lifted, y, loss, sample_weight, *fixed) if self.alpha == "auto" else 0.0
         alpha = self._alpha(even, weights, sample_weight)
@@ -116,7 +120,7 @@ class _TwoLayerNetwork(BaseEstimator):
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
         solver, progress = self._solver(loss, start)
         problem, result, found = solve_adaptively(
-            lifted, y, loss, alpha, weights, self.fit_intercept, n_outputs, solver, blocks, rng, progress
+            lifted, y, loss, alpha, weights, self.fit_intercept, n_outputs, solver, blocks, rng, progress, skip
         )
         if progress is not None:
             progress.close()
@@ -221,7 +225,7 @@ class _TwoLayerNetwork(BaseEstimator):
         choice("hidden_bias", ["penalized", "none"])
         if not isinstance(self.patterns, Arrangement):
             choice("patterns", ["auto", "exact", "sampled", "adaptive"])
-        for name in ("fit_intercept", "warm_start"):
+        for name in ("fit_intercept", "skip_connection", "warm_start"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         if isinstance(self.loss, str):
@@ -231,13 +235,16 @@ class _TwoLayerNetwork(BaseEstimator):
 
     @property
     def coefs_(self):
-        """[(n_features, n_neurons), (n_neurons, n_outputs)], the shapes of MLPRegressor; gates are in ``network_``."""
+        """[(n_features, n_neurons), (n_neurons, n_outputs)], the shapes of MLPRegressor.
+
+        Gates are in ``network_``, the weights of a skip connection in ``network_.skip_weights``.
+        """
         network = self.network_
         return [network.hidden_weights.T, network.output_weights.reshape(network.n_neurons, network.n_outputs)]
 
     @property
     def intercepts_(self):
-        """[(n_neurons,), (n_outputs,)], the shapes of MLPRegressor."""
+        """[(n_neurons,), (n_outputs,)], the shapes of MLPRegressor; not the weights of a skip connection."""
         network = self.network_
         return [network.hidden_biases, np.broadcast_to(network.output_bias, (network.n_outputs,))]
 
@@ -274,6 +281,8 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         Unpenalised output bias.
     hidden_bias : {"penalized", "none"}, default="penalized"
         Whether neurons have a bias, which counts in the weight decay.
+    skip_connection : bool, default=False
+        Add an unpenalised linear term to the network: neurons then explain only what a linear model does not.
     tol : float, default=1e-4
         Relative duality gap at which the solver stops.
     max_iter : int, default=20000
@@ -300,7 +309,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
     alpha_, alpha_max_ : float
         Weight decay used; smallest weight decay for which the network has no neuron (over the listed patterns).
     coefs_, intercepts_ : lists of arrays
-        As in ``MLPRegressor``.
+        As in ``MLPRegressor``; the weights of a skip connection are in ``network_.skip_weights``.
     n_iter_ : int
         Iterations.
 
@@ -326,6 +335,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         solver="auto",
         fit_intercept=True,
         hidden_bias="penalized",
+        skip_connection=False,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -342,6 +352,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
             solver=solver,
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
+            skip_connection=skip_connection,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,
@@ -404,8 +415,8 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
         Weight decay on a *sum* of losses; "auto" takes 0.01 of ``alpha_max_``.
     loss : {"log_loss", "squared_hinge", "hinge"} or loss object, default="log_loss"
         The hinge losses are for two classes; "hinge" needs solver="cvxpy".
-    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, tol, max_iter, max_time, warm_start, \
-    random_state, verbose
+    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, tol, max_iter, max_time, \
+    warm_start, random_state, verbose
         As in ConvexReLURegressor.
     class_weight : dict, "balanced" or None
         Factors of the losses by class; "balanced" makes the classes equally heavy.
@@ -436,6 +447,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
         solver="auto",
         fit_intercept=True,
         hidden_bias="penalized",
+        skip_connection=False,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -453,6 +465,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
             solver=solver,
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
+            skip_connection=skip_connection,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,

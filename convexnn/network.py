@@ -27,6 +27,8 @@ DEPENDENT = 1e-11
 class Network:
     r"""f(x) = sum_j (w_j^T x + b_j)_+ a_j + c, or with gates sum_j 1[g_j^T x + h_j >= 0] (w_j^T x + b_j) a_j + c.
 
+    A skip connection adds x^T s.
+
     Parameters
     ----------
     hidden_weights : array of shape (n_neurons, n_features)
@@ -39,6 +41,8 @@ class Network:
         c.
     gate_weights, gate_biases : arrays of shape (n_neurons, n_features) and (n_neurons,), optional
         g_j and h_j of a gated ReLU network.
+    skip_weights : array of shape (n_features,) or (n_features, n_outputs), optional
+        s, which no penalty touches.
 
     Examples
     --------
@@ -56,6 +60,7 @@ class Network:
     output_bias: NDArray[np.float64] | float = 0.0
     gate_weights: NDArray[np.float64] | None = None
     gate_biases: NDArray[np.float64] | None = None
+    skip_weights: NDArray[np.float64] | None = None
 
     @property
     def n_neurons(self) -> int:
@@ -116,7 +121,8 @@ class Network:
         ValueError
             When X is not a finite matrix with the network's number of features.
         """
-        return self.hidden(X) @ self.output_weights + self.output_bias
+        predictions = self.hidden(X) @ self.output_weights + self.output_bias
+        return predictions if self.skip_weights is None else predictions + check_data(X) @ self.skip_weights
 
     def objective(
         self,
@@ -128,7 +134,7 @@ class Network:
     ) -> float:
         r"""Weight-decay training objective, from the weights alone:
 
-        sum_i s_i l(y_i, f(x_i)) + alpha / 2 * sum_j (|w_j|^2 + b_j^2 + |a_j|^2).
+        sum_i s_i l(y_i, f(x_i)) + alpha / 2 * sum_j (|w_j|^2 + b_j^2 + |a_j|^2); skip weights are not penalised.
 
         Parameters
         ----------
@@ -293,7 +299,14 @@ class Network:
                     output.append(s * a)
         matrix = np.zeros((len(hidden), X.shape[1] + 1))
         matrix[:, : rows.shape[1]] = hidden
-        network = Network(matrix[:, :-1], matrix[:, -1], np.array(output), self.output_bias).balance()
+        network = replace(
+            self,
+            hidden_weights=matrix[:, :-1],
+            hidden_biases=matrix[:, -1],
+            output_weights=np.array(output),
+            gate_weights=None,
+            gate_biases=None,
+        ).balance()
         return network, float(network.path_norms.sum() / part.path_norms.sum())
 
     def for_raw_inputs(self, mean: ArrayLike, scale: ArrayLike) -> Network:
@@ -312,6 +325,9 @@ class Network:
         mean, scale = np.asarray(mean, dtype=float), np.asarray(scale, dtype=float)
         weights = self.hidden_weights / scale
         changed = replace(self, hidden_weights=weights, hidden_biases=self.hidden_biases - weights @ mean)
+        if self.skip_weights is not None:
+            skip = (self.skip_weights.T / scale).T
+            changed = replace(changed, skip_weights=skip, output_bias=self.output_bias - mean @ skip)
         if self.gate_weights is None:
             return changed
         gates = self.gate_weights / scale
@@ -371,6 +387,7 @@ class Network:
             raise ValueError(f"{path} is not a saved network: it lacks {sorted(needed - set(found))}.")
         shape = found["hidden_weights"].shape
         fits = {"hidden_biases": shape[:1], "gate_weights": shape, "gate_biases": shape[:1]}
+        fits["skip_weights"] = shape[1:] + found["output_weights"].shape[1:]
         wrong = [name for name, expected in fits.items() if name in found and found[name].shape != expected]
         if len(shape) != 2 or found["output_weights"].shape[:1] != shape[:1] or wrong:
             raise ValueError(f"{path} is not a saved network: the shapes of {wrong or 'its weights'} do not match.")
@@ -388,7 +405,7 @@ class Network:
                 (self.n_outputs, "output"),
             )
         ]
-        return f"Network({', '.join(counts)})"
+        return f"Network({', '.join(counts)}{'' if self.skip_weights is None else ', skip connection'})"
 
     def select(self, keep: NDArray) -> Network:
         """The network of some of the neurons.
