@@ -76,7 +76,7 @@ class _TwoLayerNetwork(BaseEstimator):
         weights = sample_weight * class_weight
         keep = weights > 0
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
-        lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias == "penalized" else rows
+        lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
         if self.patterns == "adaptive":
             return self._fit_adaptively(rows, lifted, y, loss, weights, sample_weight, n_outputs, start)
         arrangement = self._arrangement(X, lifted, keep)
@@ -88,7 +88,8 @@ class _TwoLayerNetwork(BaseEstimator):
                 unlisted = previous.select(found < 0)
                 arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
         skip = rows if self.skip_connection else None
-        problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, self.fit_intercept, n_outputs, skip)
+        fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias)
+        problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, *fixed)
         alpha_max = problem.alpha_max
         even = replace(problem, sample_weight=sample_weight).alpha_max if self.alpha == "auto" else 0.0
         problem = replace(problem, alpha=self._alpha(even, weights, sample_weight))
@@ -166,7 +167,7 @@ class _TwoLayerNetwork(BaseEstimator):
         """The list of patterns that ``patterns`` asks for."""
         if isinstance(self.patterns, Arrangement):
             given = self.patterns
-            whole = np.column_stack([X, np.ones(len(X))]) if self.hidden_bias == "penalized" else X
+            whole = np.column_stack([X, np.ones(len(X))]) if self.hidden_bias != "none" else X
             if given.n_samples != len(keep) or len(given.gates) != lifted.shape[1]:
                 raise ValueError(
                     f"patterns must be an Arrangement of {len(keep)} samples and {lifted.shape[1]} gate rows"
@@ -194,7 +195,7 @@ class _TwoLayerNetwork(BaseEstimator):
         if network is None or not network.n_neurons or network.hidden_weights.shape[1] != rows.shape[1]:
             return None
         same = network.n_outputs == n_outputs and (network.gate_weights is None) == (self.activation == "relu")
-        return network if same and (self.hidden_bias == "penalized" or not network.hidden_biases.any()) else None
+        return network if same and (self.hidden_bias != "none" or not network.hidden_biases.any()) else None
 
     def _check_parameters(self, losses):
         """ValueError that names the parameter, what was expected and what came."""
@@ -222,7 +223,23 @@ class _TwoLayerNetwork(BaseEstimator):
         number("verbose", Integral, 0) if not isinstance(self.verbose, bool) else None
         choice("activation", ACTIVATIONS)
         choice("solver", ["auto", *SOLVERS])
-        choice("hidden_bias", ["penalized", "none"])
+        choice("hidden_bias", ["penalized", "free", "none"])
+        if self.hidden_bias == "free":
+            if self.activation != "relu":
+                raise ValueError(
+                    "hidden_bias='free' needs activation='relu', got 'gated_relu': without a cone a free bias is a "
+                    "free step function of the gate, and enough of those fit anything."
+                )
+            if not self.fit_intercept:
+                raise ValueError(
+                    "hidden_bias='free' needs fit_intercept=True, got False: a neuron with zero weights and a free "
+                    "bias is a free constant."
+                )
+            if isinstance(self.patterns, str) and self.patterns == "adaptive":
+                raise ValueError(
+                    "hidden_bias='free' needs patterns='exact', 'sampled', 'auto' or an Arrangement, got 'adaptive': "
+                    "the search over all patterns prices neurons by the norm of weights and bias."
+                )
         if not isinstance(self.patterns, Arrangement):
             choice("patterns", ["auto", "exact", "sampled", "adaptive"])
         for name in ("fit_intercept", "skip_connection", "warm_start"):
@@ -279,8 +296,9 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         "auto" is "newton" for smooth losses, "cvxpy" for the others.
     fit_intercept : bool, default=True
         Unpenalised output bias.
-    hidden_bias : {"penalized", "none"}, default="penalized"
-        Whether neurons have a bias, which counts in the weight decay.
+    hidden_bias : {"penalized", "free", "none"}, default="penalized"
+        Whether neurons have a bias, and whether it counts in the weight decay. "free" is for ReLU with an intercept and
+        listed patterns; shifting the features does not change its optimum.
     skip_connection : bool, default=False
         Add an unpenalised linear term to the network: neurons then explain only what a linear model does not.
     tol : float, default=1e-4

@@ -43,6 +43,8 @@ class Network:
         g_j and h_j of a gated ReLU network.
     skip_weights : array of shape (n_features,) or (n_features, n_outputs), optional
         s, which no penalty touches.
+    hidden_bias : {"penalized", "free"}, default="penalized"
+        Whether the weight decay counts hidden biases.
 
     Examples
     --------
@@ -61,6 +63,7 @@ class Network:
     gate_weights: NDArray[np.float64] | None = None
     gate_biases: NDArray[np.float64] | None = None
     skip_weights: NDArray[np.float64] | None = None
+    hidden_bias: str = "penalized"
 
     @property
     def n_neurons(self) -> int:
@@ -74,9 +77,17 @@ class Network:
 
     @property
     def path_norms(self) -> NDArray[np.float64]:
-        """|(w_j, b_j)| |a_j| of each neuron, shape (n_neurons,): what alpha multiplies in the convex program."""
+        """|(w_j, b_j)| |a_j| of each neuron, shape (n_neurons,): what alpha multiplies in the convex program.
+
+        |w_j| |a_j| with free biases.
+        """
         output = np.linalg.norm(self.output_weights.reshape(self.n_neurons, self.n_outputs), axis=1)
-        return np.linalg.norm(np.column_stack([self.hidden_weights, self.hidden_biases]), axis=1) * output
+        return self._inner_norms * output
+
+    @property
+    def _inner_norms(self) -> NDArray[np.float64]:
+        counted = [self.hidden_weights] if self.hidden_bias == "free" else [self.hidden_weights, self.hidden_biases]
+        return np.linalg.norm(np.column_stack(counted), axis=1)
 
     def hidden(self, X: ArrayLike) -> NDArray[np.float64]:
         """Activations of the hidden neurons, shape (n_samples, n_neurons).
@@ -134,7 +145,9 @@ class Network:
     ) -> float:
         r"""Weight-decay training objective, from the weights alone:
 
-        sum_i s_i l(y_i, f(x_i)) + alpha / 2 * sum_j (|w_j|^2 + b_j^2 + |a_j|^2); skip weights are not penalised.
+        sum_i s_i l(y_i, f(x_i)) + alpha / 2 * sum_j (|w_j|^2 + b_j^2 + |a_j|^2);
+
+        neither skip weights nor free biases are penalised.
 
         Parameters
         ----------
@@ -165,11 +178,13 @@ class Network:
             raise ValueError(
                 f"y and sample_weight must have shape ({len(z)},) to match X, got {y.shape} and {weights.shape}."
             )
-        decay = sum(float(np.sum(part**2)) for part in (self.hidden_weights, self.hidden_biases, self.output_weights))
+        decay = float(np.sum(self._inner_norms**2) + np.sum(self.output_weights**2))
         return float(weights @ loss.value(y, z)) + 0.5 * alpha * decay
 
     def balance(self) -> Network:
-        """The same function with |(w_j, b_j)| = |a_j| for every neuron, which minimises the weight decay.
+        """The same function with |(w_j, b_j)| = |a_j| for every neuron (|w_j| = |a_j| with free biases).
+
+        That minimises the weight decay.
 
         Returns
         -------
@@ -179,7 +194,7 @@ class Network:
         keep = np.flatnonzero(self.path_norms > 0)
         part = self.select(keep)
         outer = np.linalg.norm(part.output_weights.reshape(part.n_neurons, part.n_outputs), axis=1)
-        inner = np.linalg.norm(np.column_stack([part.hidden_weights, part.hidden_biases]), axis=1)
+        inner = part._inner_norms
         return part._scaled(np.sqrt(outer / inner), np.sqrt(inner / outer))
 
     def merge(self) -> Network:
@@ -193,7 +208,7 @@ class Network:
         part = self.balance()
         m = part.n_neurons
         inside = np.column_stack([part.hidden_weights, part.hidden_biases])
-        inner = np.linalg.norm(inside, axis=1, keepdims=True)
+        inner = part._inner_norms[:, None]
         keys = [inside / inner, part.output_weights.reshape(m, part.n_outputs) / inner]
         if part.gate_weights is not None and part.gate_biases is not None:
             gates = np.column_stack([part.gate_weights, part.gate_biases])
@@ -391,6 +406,8 @@ class Network:
         wrong = [name for name, expected in fits.items() if name in found and found[name].shape != expected]
         if len(shape) != 2 or found["output_weights"].shape[:1] != shape[:1] or wrong:
             raise ValueError(f"{path} is not a saved network: the shapes of {wrong or 'its weights'} do not match.")
+        if "hidden_bias" in found:
+            found["hidden_bias"] = str(found["hidden_bias"])
         if found["output_bias"].ndim == 0:
             found["output_bias"] = float(found["output_bias"])
         return cls(**found)

@@ -212,14 +212,17 @@ def _newton_step(problem: Problem, point: _Point, sigma: float) -> NDArray:
     if not len(blocks) and not problem.free.shape[1]:
         return -point.R
     bases, skip = problem.penalty.faces(point.U, blocks, point.active)
-    lengths = np.linalg.norm(point.U[blocks], axis=1)
+    penalised = np.ones(point.U.shape[1])
+    penalised[-1] -= problem.penalty.free_bias
+    # The gradient of |v|, and below the part of the identity that its Hessian keeps.
+    lengths = np.linalg.norm(point.U[blocks] * penalised, axis=1)
     k, j = np.nonzero(np.arange(point.U.shape[1]) >= skip[:, None])
     n, q = point.u.size, len(k)
-    if n < q and 8 * n * max(n, q if skip.any() else 0) <= MATRIX_BYTES:
+    if n < q and not problem.penalty.free_bias and 8 * n * max(n, q if skip.any() else 0) <= MATRIX_BYTES:
         return _sample_step(problem, point, sigma, blocks, bases, lengths, k, j)
     if 8 * q * max(len(point.u), q) > MATRIX_BYTES:
-        return _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths)
-    return _direction_step(problem, point, sigma, blocks, bases, lengths, k, j)
+        return _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths, penalised)
+    return _direction_step(problem, point, sigma, blocks, bases, lengths, k, j, penalised)
 
 
 def _columns(problem: Problem, blocks, vectors, k) -> NDArray:
@@ -231,7 +234,7 @@ def _columns(problem: Problem, blocks, vectors, k) -> NDArray:
     return columns
 
 
-def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray:
+def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j, penalised) -> NDArray:
     """Through B^T H B + 1 / sigma + alpha (I - g g^T) / |v_k|, one row for each free direction."""
     design, C = problem.design, problem.design.n_outputs
     vectors = bases[k, :, j]
@@ -251,11 +254,14 @@ def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDAr
         for o in range(C):
             for p in range(C):
                 matrix[np.ix_(members[o], members[p])] = (B[members[o]] * point.H[:, o, p]) @ B[members[p]].T
-    along = np.einsum("qd,qd->q", vectors, (point.U[blocks] / lengths[:, None])[k])
+    along = np.einsum("qd,qd->q", vectors, (point.U[blocks] * penalised / lengths[:, None])[k])
+    bias = vectors[:, -1] * (1 - penalised[-1])
     curvature = problem.alpha / lengths[k]
     for first, last in pairwise(np.flatnonzero(np.diff(k, prepend=-1, append=-1))):
         part = slice(first, last)
         matrix[part, part] -= curvature[first] * np.outer(along[part], along[part])
+        if penalised[-1] == 0:
+            matrix[part, part] -= curvature[first] * np.outer(bias[part], bias[part])
     diagonal = np.einsum("qq->q", matrix)
     diagonal[:q] += curvature
     diagonal += 1.0 / sigma
@@ -299,10 +305,10 @@ def _sample_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray
     return -np.linalg.solve(matrix, point.R.T.ravel()).reshape(C, -1).T
 
 
-def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths) -> NDArray:
+def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths, penalised) -> NDArray:
     """The system of the free directions without its matrix: each product is one forward and one adjoint pass."""
     part = problem.design.restrict(blocks)
-    g = point.U[blocks] / lengths[:, None]
+    g = point.U[blocks] * penalised / lengths[:, None]
     inside = np.arange(bases.shape[1]) >= skip[:, None]
     free = problem.free
 
@@ -316,7 +322,7 @@ def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths
         W, c = split(x)
         W = on_face(W)
         r = _apply(point.H, part @ W + free @ c)
-        across = W - g * np.sum(g * W, axis=1, keepdims=True)
+        across = W * penalised - g * np.sum(g * W, axis=1, keepdims=True)
         out = part.adjoint(r) + W / sigma + problem.alpha * across / lengths[:, None]
         return np.concatenate([on_face(out).ravel(), (free.T @ r + c / sigma).ravel()])
 
