@@ -91,7 +91,7 @@ class _TwoLayerNetwork(BaseEstimator):
         fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias)
         problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, *fixed)
         alpha_max = problem.alpha_max
-        even = replace(problem, sample_weight=sample_weight).alpha_max if self.alpha == "auto" else 0.0
+        even = replace(problem, sample_weight=sample_weight, skip=None).alpha_max if self.alpha == "auto" else 0.0
         problem = replace(problem, alpha=self._alpha(even, weights, sample_weight))
         coef_init = None if previous is None else activation.coef(previous, problem, self.hidden_bias)
         solver, progress = self._solver(loss, start)
@@ -113,8 +113,8 @@ class _TwoLayerNetwork(BaseEstimator):
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         rng = np.random.default_rng(seed)
         skip = rows if self.skip_connection else None
-        fixed = (self.fit_intercept, n_outputs, rng, skip)
-        alpha_max = search_alpha_max(lifted, y, loss, weights, *fixed)
+        fixed = (self.fit_intercept, n_outputs, rng)
+        alpha_max = search_alpha_max(lifted, y, loss, weights, *fixed, skip)
         even = search_alpha_max(lifted, y, loss, sample_weight, *fixed) if self.alpha == "auto" else 0.0
         alpha = self._alpha(even, weights, sample_weight)
         previous = self._previous_network(n_outputs, rows)
@@ -135,6 +135,7 @@ class _TwoLayerNetwork(BaseEstimator):
     def _alpha(self, even, weights, sample_weight):
         """The weight decay, "auto" from the alpha_max without class weights.
 
+        It is that of the network without skip connection: what noise there is does not depend on the linear term.
         Class weights enter by their mean only: the alpha_max of a lopsided weighting says nothing about noise. Ten
         digits keep the rounding errors of alpha_max, which depend on the order of the rows, out of the fit. A constant
         target needs no neuron whatever alpha is.
@@ -301,6 +302,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         listed patterns; shifting the features does not change its optimum.
     skip_connection : bool, default=False
         Add an unpenalised linear term to the network: neurons then explain only what a linear model does not.
+        alpha="auto" stays what it is without it.
     tol : float, default=1e-4
         Relative duality gap at which the solver stops.
     max_iter : int, default=20000

@@ -212,17 +212,21 @@ def _newton_step(problem: Problem, point: _Point, sigma: float) -> NDArray:
     if not len(blocks) and not problem.free.shape[1]:
         return -point.R
     bases, skip = problem.penalty.faces(point.U, blocks, point.active)
-    penalised = np.ones(point.U.shape[1])
-    penalised[-1] -= problem.penalty.free_bias
-    # The gradient of |v|, and below the part of the identity that its Hessian keeps.
-    lengths = np.linalg.norm(point.U[blocks] * penalised, axis=1)
+    lengths = np.linalg.norm(point.U[blocks] * _penalised(problem), axis=1)
     k, j = np.nonzero(np.arange(point.U.shape[1]) >= skip[:, None])
     n, q = point.u.size, len(k)
     if n < q and not problem.penalty.free_bias and 8 * n * max(n, q if skip.any() else 0) <= MATRIX_BYTES:
         return _sample_step(problem, point, sigma, blocks, bases, lengths, k, j)
     if 8 * q * max(len(point.u), q) > MATRIX_BYTES:
-        return _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths, penalised)
-    return _direction_step(problem, point, sigma, blocks, bases, lengths, k, j, penalised)
+        return _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths)
+    return _direction_step(problem, point, sigma, blocks, bases, lengths, k, j)
+
+
+def _penalised(problem: Problem) -> NDArray:
+    """1 for the features that count in |v|, 0 for a free bias."""
+    penalised = np.ones(problem.design.shape[1])
+    penalised[-1] -= problem.penalty.free_bias
+    return penalised
 
 
 def _columns(problem: Problem, blocks, vectors, k) -> NDArray:
@@ -234,7 +238,7 @@ def _columns(problem: Problem, blocks, vectors, k) -> NDArray:
     return columns
 
 
-def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j, penalised) -> NDArray:
+def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray:
     """Through B^T H B + 1 / sigma + alpha (I - g g^T) / |v_k|, one row for each free direction."""
     design, C = problem.design, problem.design.n_outputs
     vectors = bases[k, :, j]
@@ -254,6 +258,7 @@ def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j, penalis
         for o in range(C):
             for p in range(C):
                 matrix[np.ix_(members[o], members[p])] = (B[members[o]] * point.H[:, o, p]) @ B[members[p]].T
+    penalised = _penalised(problem)
     along = np.einsum("qd,qd->q", vectors, (point.U[blocks] * penalised / lengths[:, None])[k])
     bias = vectors[:, -1] * (1 - penalised[-1])
     curvature = problem.alpha / lengths[k]
@@ -305,9 +310,10 @@ def _sample_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray
     return -np.linalg.solve(matrix, point.R.T.ravel()).reshape(C, -1).T
 
 
-def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths, penalised) -> NDArray:
+def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths) -> NDArray:
     """The system of the free directions without its matrix: each product is one forward and one adjoint pass."""
     part = problem.design.restrict(blocks)
+    penalised = _penalised(problem)
     g = point.U[blocks] * penalised / lengths[:, None]
     inside = np.arange(bases.shape[1]) >= skip[:, None]
     free = problem.free
