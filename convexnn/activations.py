@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from convexnn.arrangements import Arrangement
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.penalties import ConeGroupLasso, GroupLasso
+from convexnn.penalties import ConeGroupLasso, FreeBiasConeGroupLasso, GroupLasso
 from convexnn.problem import Design, Problem
 
 # A neuron counts as on a sample's hyperplane when its unit weights come this close to it.
@@ -21,28 +21,41 @@ class ReLU:
     """Exact ReLU: two blocks (output weight + and -) for each pattern and output, each kept in its cone.
 
     Block k becomes the neuron w = v_k / sqrt|v_k|, a = sign_k sqrt|v_k|, and the penalties agree:
-    (|w|^2 + a^2) / 2 = |v_k|.
+    (|w|^2 + a^2) / 2 = |v_k|. With ``hidden_bias="free"`` lengths leave out the bias.
     """
 
     name = "relu"
     signs = (1.0, -1.0)
 
-    def penalty(self, X, patterns, pattern):
-        return ConeGroupLasso(X, patterns, pattern)
+    def penalty(self, X, patterns, pattern, hidden_bias="penalized"):
+        kind = FreeBiasConeGroupLasso if hidden_bias == "free" else ConeGroupLasso
+        return kind(X, patterns, pattern)
 
     def network(self, problem: Problem, coef, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
         """The network of coefficients (n_blocks, n_features), one neuron for each non-zero block."""
-        blocks = np.flatnonzero(coef.any(axis=1))
-        root = np.sqrt(np.linalg.norm(coef[blocks], axis=1))
-        hidden = _split(coef[blocks] / root[:, None], hidden_bias)
-        return Network(*hidden, _outputs(problem.design, blocks, root * problem.design.sign[blocks]), intercept)
+        blocks, free = np.flatnonzero(coef.any(axis=1)), hidden_bias == "free"
+        root = np.sqrt(np.linalg.norm(coef[blocks, :-1] if free else coef[blocks], axis=1))
+        weights, biases = _split(coef[blocks] / root[:, None], hidden_bias)
+        output = _outputs(problem.design, blocks, root * problem.design.sign[blocks])
+        skip_weights, intercept = problem.free_weights(intercept)
+        if free:
+            # Where all samples are active any bias that keeps them so will do, and the intercept takes it back.
+            linear = np.flatnonzero(problem.design.patterns.all(axis=1)[problem.design.pattern[blocks]])
+            biases[linear] = -(problem.design.X[:, :-1] @ weights[linear].T).min(axis=0)
+            intercept = intercept - biases[linear] @ output[linear]
+        return Network(
+            weights, biases, output, intercept, skip_weights=skip_weights, hidden_bias="free" if free else "penalized"
+        )
 
     def coef(self, network: Network, problem: Problem, hidden_bias: str) -> NDArray:
         """Coefficients of a network whose patterns are all listed, shape (n_blocks, n_features)."""
         if network.gate_weights is not None:
             raise ValueError("network has gates; use activation='gated_relu' or network.to_relu(X).")
         weights = _join(network.hidden_weights, network.hidden_biases, hidden_bias)
-        return _place(network, problem, weights, hidden_bias, signed=True)
+        coef = _place(network, problem, weights, hidden_bias, signed=True)
+        if hidden_bias == "free":
+            coef[problem.design.patterns.all(axis=1)[problem.design.pattern], -1] = 0.0
+        return coef
 
 
 class GatedReLU:
@@ -51,7 +64,7 @@ class GatedReLU:
     name = "gated_relu"
     signs = (1.0,)
 
-    def penalty(self, X, patterns, pattern):
+    def penalty(self, X, patterns, pattern, hidden_bias="penalized"):
         return GroupLasso()
 
     def network(self, problem: Problem, coef, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
@@ -60,7 +73,8 @@ class GatedReLU:
         root = np.sqrt(np.linalg.norm(coef[blocks], axis=1))
         hidden = _split(coef[blocks] / root[:, None], hidden_bias)
         gates = _split(arrangement.gates[:, problem.design.pattern[blocks]].T, hidden_bias)
-        return Network(*hidden, _outputs(problem.design, blocks, root), intercept, *gates)
+        skip_weights, intercept = problem.free_weights(intercept)
+        return Network(*hidden, _outputs(problem.design, blocks, root), intercept, *gates, skip_weights)
 
     def coef(self, network: Network, problem: Problem, hidden_bias: str) -> NDArray:
         """Coefficients of a network whose gates are all listed, shape (n_blocks, n_features)."""
@@ -84,6 +98,8 @@ def lift(
     sample_weight: NDArray,
     fit_intercept: bool = True,
     n_outputs: int = 1,
+    skip: NDArray | None = None,
+    hidden_bias: str = "penalized",
 ) -> Problem:
     """The convex program of a list of patterns.
 
@@ -107,6 +123,10 @@ def lift(
         Unpenalised constant.
     n_outputs : int, default=1
         Columns of the prediction; every block feeds one of them.
+    skip : array of shape (n_samples, n_skip), optional
+        Features of an unpenalised linear term.
+    hidden_bias : {"penalized", "free", "none"}, default="penalized"
+        Whether the norm of a block leaves out the last feature ("free", ReLU only).
 
     Returns
     -------
@@ -117,12 +137,12 @@ def lift(
     signs = np.array(activation.signs)
     output, sign, pattern = np.meshgrid(np.arange(n_outputs), signs, np.arange(len(patterns)), indexing="ij")
     design = Design(X, patterns, pattern.ravel(), sign.ravel(), output.ravel(), n_outputs)
-    penalty = activation.penalty(X, patterns, design.pattern)
-    return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept)
+    penalty = activation.penalty(X, patterns, design.pattern, hidden_bias)
+    return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept, skip)
 
 
 def _split(vectors: NDArray, hidden_bias: str) -> tuple[NDArray, NDArray]:
-    """Weights and biases of vectors that end in a bias coordinate when hidden_bias is "penalized"."""
+    """Weights and biases of vectors that end in a bias coordinate unless hidden_bias is "none"."""
     if hidden_bias == "none":
         return vectors, np.zeros(len(vectors))
     return np.ascontiguousarray(vectors[:, :-1]), vectors[:, -1].copy()
@@ -154,10 +174,10 @@ def find_patterns(network: Network, X: NDArray, patterns: NDArray[np.bool_], hid
     network : Network
         Any network.
     X : array of shape (n_samples, n_features)
-        The data, with its ones column if ``hidden_bias="penalized"``.
+        The data, with its ones column unless ``hidden_bias="none"``.
     patterns : bool array of shape (n_patterns, n_samples)
         The list.
-    hidden_bias : {"penalized", "none"}
+    hidden_bias : {"penalized", "free", "none"}
         Whether biases are the last coordinate.
 
     Returns

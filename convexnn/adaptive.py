@@ -12,12 +12,13 @@ from scipy.optimize import minimize
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from threadpoolctl import threadpool_limits
 
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.penalties import ConeGroupLasso
+from convexnn.penalties import ConeGroupLasso, GroupLasso
 from convexnn.pricing import SPREAD, no_peaks, search
-from convexnn.problem import Design, Problem
+from convexnn.problem import Design, Problem, free_columns
 from convexnn.result import STATUSES, Result, relative_gap
 
 # Neurons closer than this (unit vectors) are one neuron that lies on the wall between two cells.
@@ -97,6 +98,8 @@ class Blocks:
         return replace(part.take(first), V=total)
 
 
+# Products are small here: threads that wait for each other cost up to ten times what they save.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def solve_adaptively(
     X: NDArray,
     y: NDArray,
@@ -109,6 +112,7 @@ def solve_adaptively(
     blocks: Blocks | None = None,
     random_state: np.random.Generator | None = None,
     callback: Callable[[dict], object] | None = None,
+    skip: NDArray | None = None,
 ) -> tuple[Problem, Result, Search]:
     """Optimum of the ReLU program over all patterns, as far as a thorough search can tell.
 
@@ -133,6 +137,8 @@ def solve_adaptively(
         Source of random starts.
     callback : callable, optional
         Called with an entry of the history after each round.
+    skip : array of shape (n_samples, n_skip), optional
+        Features of an unpenalised linear term.
 
     Returns
     -------
@@ -157,9 +163,8 @@ def solve_adaptively(
     def program(blocks, alpha):
         pattern = np.arange(len(blocks.sign))
         design = Design(X, blocks.patterns, pattern, blocks.sign, blocks.output, n_outputs)
-        return Problem(
-            design, y, loss, ConeGroupLasso(X, blocks.patterns, pattern), alpha, sample_weight, fit_intercept
-        )
+        penalty = ConeGroupLasso(X, blocks.patterns, pattern)
+        return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept, skip)
 
     def price(theta, blocks, *effort):
         """Largest price, number of starts, and the cells with prices above alpha to be listed."""
@@ -167,9 +172,7 @@ def solve_adaptively(
         largest, looked, new = 0.0, 0, none
         for sign, output in remembered:
             own = (blocks.sign == sign) & (blocks.output == output)
-            peaks, n_starts = search(
-                X, sign * theta[:, output], blocks.V[own], remembered[sign, output], *effort, rng
-            )
+            peaks, n_starts = search(X, sign * theta[:, output], blocks.V[own], remembered[sign, output], *effort, rng)
             remembered[sign, output] = peaks.apart(effort[1], SPREAD[1:4])
             largest, looked = max(largest, peaks.prices.max(initial=0.0)), looked + n_starts
             above = peaks.take(np.flatnonzero(peaks.prices > alpha * (1 + 0.1 * solver.tol)))
@@ -189,7 +192,9 @@ def solve_adaptively(
         if smooth:
             # Small alphas keep many neurons, and local descent from few ends percents above the optimum.
             width = int(np.clip(WIDE_BELOW * alpha_max / alpha, 1, 6) * 50)
-            moved = descend(X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, None, width, 2 * width)
+            moved = descend(
+                X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip, None, width, 2 * width
+            )
             blocks = blocks.join(moved)
     history: list[dict] = []
     seen = Search(0, np.inf, np.inf, 0)
@@ -230,7 +235,7 @@ def solve_adaptively(
             )
             if callback is not None:
                 callback(history[-1])
-            if gap <= solver.tol:
+            if gap <= solver.tol or best[1].primal <= problem.negligible:
                 status = "optimal"
                 break
             if solver.max_time is not None and seconds > solver.max_time:
@@ -242,7 +247,9 @@ def solve_adaptively(
             blocks = blocks.join(new.weightless())
             if gap > FAR and smooth:
                 seed = blocks.join(replace(new, V=new.V * 0.3 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
-                moved = descend(X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, seed, max_iter=400)
+                moved = descend(
+                    X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip, seed, max_iter=400
+                )
                 blocks = blocks.weightless().join(moved)
             inner_tol = min(inner_tol, max(0.1 * gap, 0.2 * solver.tol))
             if len(blocks.sign) == before:
@@ -272,12 +279,13 @@ def search_alpha_max(
     fit_intercept: bool,
     n_outputs: int,
     random_state: np.random.Generator,
+    skip: NDArray | None = None,
 ) -> float:
     """Largest price found over all patterns at the best constant prediction: a lower bound of the true alpha_max.
 
     Parameters
     ----------
-    X, y, loss, sample_weight, fit_intercept, n_outputs, random_state
+    X, y, loss, sample_weight, fit_intercept, n_outputs, random_state, skip
         As in ``solve_adaptively``.
 
     Returns
@@ -286,7 +294,8 @@ def search_alpha_max(
     """
     empty = np.zeros((0, len(X)), dtype=bool)
     design = Design(X, empty, [], [], [], n_outputs)
-    problem = Problem(design, y, loss, ConeGroupLasso(X, empty, design.pattern), 1.0, sample_weight, fit_intercept)
+    penalty = ConeGroupLasso(X, empty, design.pattern)
+    problem = Problem(design, y, loss, penalty, 1.0, sample_weight, fit_intercept, skip)
     theta = problem.null_model[1].reshape(len(X), n_outputs)
     none = np.zeros((0, X.shape[1]))
     return max(
@@ -305,6 +314,7 @@ def descend(
     fit_intercept,
     n_outputs,
     rng,
+    skip=None,
     start: Blocks | None = None,
     n_neurons=50,
     max_iter=100,
@@ -326,12 +336,17 @@ def descend(
     order = np.argsort(output, kind="stable")
     output, W, a, m = output[order], W[order], a[order], len(output)
     feeding = [slice(*np.searchsorted(output, (o, o + 1))) for o in range(n_outputs)]
+    free = free_columns(n, fit_intercept, skip)
 
-    def objective(p):
-        W, a, c = p[: m * d].reshape(m, d), p[m * d : m * d + m], p[m * d + m :]
+    def forward(W, a):
         hidden = X @ W.T
         np.maximum(hidden, 0.0, out=hidden)
-        z = np.column_stack([hidden[:, part] @ a[part] for part in feeding]) + c * fit_intercept
+        return hidden, np.column_stack([hidden[:, part] @ a[part] for part in feeding])
+
+    def objective(p):
+        W, a, c = p[: m * d].reshape(m, d), p[m * d : m * d + m], p[m * d + m :].reshape(-1, n_outputs)
+        hidden, z = forward(W, a)
+        z += free @ c
         z = z[:, 0] if n_outputs == 1 else z
         g = loss.gradient(y, z).reshape(n, n_outputs) * sample_weight[:, None]
         slope_a = np.concatenate([g[:, o] @ hidden[:, part] for o, part in enumerate(feeding)]) + alpha * a
@@ -340,9 +355,15 @@ def descend(
             back[:, part] *= g[:, o, None]
         slope_W = a[:, None] * (back.T @ X) + alpha * W
         value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (np.sum(W * W) + a @ a)
-        return value, np.concatenate([slope_W.ravel(), slope_a, g.sum(axis=0) * fit_intercept])
+        return value, np.concatenate([slope_W.ravel(), slope_a, (free.T @ g).ravel()])
 
-    begin = np.concatenate([W.ravel(), a, np.zeros(n_outputs)])
+    # Neurons that first have to stand in for the unpenalised terms would lose their places.
+    z = forward(W, a)[1]
+    empty = Design(X, np.zeros((0, n), dtype=bool), [], [], [], n_outputs)
+    problem = Problem(empty, y, loss, GroupLasso(), alpha, sample_weight, fit_intercept, skip)
+    best = problem.best_intercept(z[:, 0] if n_outputs == 1 else z)
+    c = free.T @ np.broadcast_to(np.reshape(best, (-1, n_outputs)), (n, n_outputs)) / n
+    begin = np.concatenate([W.ravel(), a, c.ravel()])
     p = minimize(objective, begin, jac=True, method="L-BFGS-B", options=dict(maxiter=max_iter)).x
     W, a = p[: m * d].reshape(m, d), p[m * d : m * d + m]
     blocks = Blocks((X @ W.T >= 0).T, np.where(a >= 0, 1.0, -1.0), output, np.abs(a)[:, None] * W)

@@ -368,7 +368,7 @@ def patterns_of(network, X: ArrayLike, *, hidden_bias: str = "penalized") -> Arr
         Its gates if it is a gated ReLU network, else its hidden weights, generate the patterns.
     X : array of shape (n_samples, n_features)
         The data, without a ones column.
-    hidden_bias : {"penalized", "none"}, default="penalized"
+    hidden_bias : {"penalized", "free", "none"}, default="penalized"
         With "none" the gates have no bias row, and the network must have no hidden biases.
 
     Returns
@@ -385,10 +385,10 @@ def patterns_of(network, X: ArrayLike, *, hidden_bias: str = "penalized") -> Arr
     weights, biases = network.gate_weights, network.gate_biases
     if weights is None:
         weights, biases = network.hidden_weights, network.hidden_biases
-    if hidden_bias == "penalized":
+    if hidden_bias in ("penalized", "free"):
         return Arrangement.from_gates(np.column_stack([X, np.ones(len(X))]), np.column_stack([weights, biases]).T)
     if hidden_bias != "none":
-        raise ValueError(f"hidden_bias must be 'penalized' or 'none', got {hidden_bias!r}.")
+        raise ValueError(f"hidden_bias must be 'penalized', 'free' or 'none', got {hidden_bias!r}.")
     if np.any(biases):
         raise ValueError("hidden_bias='none' needs a network without hidden biases; use hidden_bias='penalized'.")
     return Arrangement.from_gates(X, weights.T)

@@ -101,6 +101,7 @@ def certify_listed(network: Network, X: NDArray, problem: Problem, theta: NDArra
     bound, theta = problem.dual_bound(theta)
     price = problem.penalty.dual_norm(problem.design.adjoint(theta)) / problem.alpha
     kind = "two-layer ReLU network" if network.gate_weights is None else "gated ReLU network"
+    kind += "" if problem.skip is None else " with a skip connection"
     each = " whose neurons feed one class each" if problem.design.n_outputs > 1 else ""
     n_patterns = len(problem.design.patterns)
     scope = "none" if not np.isfinite(bound) else "global" if complete else "patterns"

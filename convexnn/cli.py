@@ -83,8 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--patterns", choices=["auto", "exact", "sampled", "adaptive"], default="auto")
     fit.add_argument("--n-patterns", type=int, default=1000, metavar="N")
     fit.add_argument("--solver", choices=["auto", *sorted(SOLVERS)], default="auto")
-    fit.add_argument("--hidden-bias", choices=["penalized", "none"], default="penalized")
+    fit.add_argument("--hidden-bias", choices=["penalized", "free", "none"], default="penalized")
     fit.add_argument("--no-intercept", action="store_true", help="no unpenalised output bias")
+    fit.add_argument("--skip-connection", action="store_true", help="add an unpenalised linear term")
     fit.add_argument("--tol", type=float, default=1e-4, help="relative duality gap to stop at (default: 1e-4)")
     fit.add_argument("--max-iter", type=int, default=20_000, metavar="N")
     fit.add_argument("--max-time", type=float, metavar="SECONDS")
@@ -142,6 +143,7 @@ def _fit(arguments: argparse.Namespace) -> None:
         solver=arguments.solver,
         fit_intercept=not arguments.no_intercept,
         hidden_bias=arguments.hidden_bias,
+        skip_connection=arguments.skip_connection,
         tol=arguments.tol,
         max_iter=arguments.max_iter,
         max_time=arguments.max_time,

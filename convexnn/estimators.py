@@ -46,6 +46,7 @@ class _TwoLayerNetwork(BaseEstimator):
         solver="auto",
         fit_intercept=True,
         hidden_bias="penalized",
+        skip_connection=False,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -61,6 +62,7 @@ class _TwoLayerNetwork(BaseEstimator):
         self.solver = solver
         self.fit_intercept = fit_intercept
         self.hidden_bias = hidden_bias
+        self.skip_connection = skip_connection
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time
@@ -74,7 +76,7 @@ class _TwoLayerNetwork(BaseEstimator):
         weights = sample_weight * class_weight
         keep = weights > 0
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
-        lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias == "penalized" else rows
+        lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
         if self.patterns == "adaptive":
             return self._fit_adaptively(rows, lifted, y, loss, weights, sample_weight, n_outputs, start)
         arrangement = self._arrangement(X, lifted, keep)
@@ -85,9 +87,11 @@ class _TwoLayerNetwork(BaseEstimator):
             if np.any(found < 0):
                 unlisted = previous.select(found < 0)
                 arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
-        problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, self.fit_intercept, n_outputs)
+        skip = rows if self.skip_connection else None
+        fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias)
+        problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, *fixed)
         alpha_max = problem.alpha_max
-        even = replace(problem, sample_weight=sample_weight).alpha_max if self.alpha == "auto" else 0.0
+        even = replace(problem, sample_weight=sample_weight, skip=None).alpha_max if self.alpha == "auto" else 0.0
         problem = replace(problem, alpha=self._alpha(even, weights, sample_weight))
         coef_init = None if previous is None else activation.coef(previous, problem, self.hidden_bias)
         solver, progress = self._solver(loss, start)
@@ -108,15 +112,16 @@ class _TwoLayerNetwork(BaseEstimator):
             )
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         rng = np.random.default_rng(seed)
+        skip = rows if self.skip_connection else None
         fixed = (self.fit_intercept, n_outputs, rng)
-        alpha_max = search_alpha_max(lifted, y, loss, weights, *fixed)
+        alpha_max = search_alpha_max(lifted, y, loss, weights, *fixed, skip)
         even = search_alpha_max(lifted, y, loss, sample_weight, *fixed) if self.alpha == "auto" else 0.0
         alpha = self._alpha(even, weights, sample_weight)
         previous = self._previous_network(n_outputs, rows)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
         solver, progress = self._solver(loss, start)
         problem, result, found = solve_adaptively(
-            lifted, y, loss, alpha, weights, self.fit_intercept, n_outputs, solver, blocks, rng, progress
+            lifted, y, loss, alpha, weights, self.fit_intercept, n_outputs, solver, blocks, rng, progress, skip
         )
         if progress is not None:
             progress.close()
@@ -130,6 +135,7 @@ class _TwoLayerNetwork(BaseEstimator):
     def _alpha(self, even, weights, sample_weight):
         """The weight decay, "auto" from the alpha_max without class weights.
 
+        It is that of the network without skip connection: what noise there is does not depend on the linear term.
         Class weights enter by their mean only: the alpha_max of a lopsided weighting says nothing about noise. Ten
         digits keep the rounding errors of alpha_max, which depend on the order of the rows, out of the fit. A constant
         target needs no neuron whatever alpha is.
@@ -162,7 +168,7 @@ class _TwoLayerNetwork(BaseEstimator):
         """The list of patterns that ``patterns`` asks for."""
         if isinstance(self.patterns, Arrangement):
             given = self.patterns
-            whole = np.column_stack([X, np.ones(len(X))]) if self.hidden_bias == "penalized" else X
+            whole = np.column_stack([X, np.ones(len(X))]) if self.hidden_bias != "none" else X
             if given.n_samples != len(keep) or len(given.gates) != lifted.shape[1]:
                 raise ValueError(
                     f"patterns must be an Arrangement of {len(keep)} samples and {lifted.shape[1]} gate rows"
@@ -190,7 +196,7 @@ class _TwoLayerNetwork(BaseEstimator):
         if network is None or not network.n_neurons or network.hidden_weights.shape[1] != rows.shape[1]:
             return None
         same = network.n_outputs == n_outputs and (network.gate_weights is None) == (self.activation == "relu")
-        return network if same and (self.hidden_bias == "penalized" or not network.hidden_biases.any()) else None
+        return network if same and (self.hidden_bias != "none" or not network.hidden_biases.any()) else None
 
     def _check_parameters(self, losses):
         """ValueError that names the parameter, what was expected and what came."""
@@ -218,10 +224,26 @@ class _TwoLayerNetwork(BaseEstimator):
         number("verbose", Integral, 0) if not isinstance(self.verbose, bool) else None
         choice("activation", ACTIVATIONS)
         choice("solver", ["auto", *SOLVERS])
-        choice("hidden_bias", ["penalized", "none"])
+        choice("hidden_bias", ["penalized", "free", "none"])
+        if self.hidden_bias == "free":
+            if self.activation != "relu":
+                raise ValueError(
+                    "hidden_bias='free' needs activation='relu', got 'gated_relu': without a cone a free bias is a "
+                    "free step function of the gate, and enough of those fit anything."
+                )
+            if not self.fit_intercept:
+                raise ValueError(
+                    "hidden_bias='free' needs fit_intercept=True, got False: a neuron with zero weights and a free "
+                    "bias is a free constant."
+                )
+            if isinstance(self.patterns, str) and self.patterns == "adaptive":
+                raise ValueError(
+                    "hidden_bias='free' needs patterns='exact', 'sampled', 'auto' or an Arrangement, got 'adaptive': "
+                    "the search over all patterns prices neurons by the norm of weights and bias."
+                )
         if not isinstance(self.patterns, Arrangement):
             choice("patterns", ["auto", "exact", "sampled", "adaptive"])
-        for name in ("fit_intercept", "warm_start"):
+        for name in ("fit_intercept", "skip_connection", "warm_start"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         if isinstance(self.loss, str):
@@ -231,13 +253,16 @@ class _TwoLayerNetwork(BaseEstimator):
 
     @property
     def coefs_(self):
-        """[(n_features, n_neurons), (n_neurons, n_outputs)], the shapes of MLPRegressor; gates are in ``network_``."""
+        """[(n_features, n_neurons), (n_neurons, n_outputs)], the shapes of MLPRegressor.
+
+        Gates are in ``network_``, the weights of a skip connection in ``network_.skip_weights``.
+        """
         network = self.network_
         return [network.hidden_weights.T, network.output_weights.reshape(network.n_neurons, network.n_outputs)]
 
     @property
     def intercepts_(self):
-        """[(n_neurons,), (n_outputs,)], the shapes of MLPRegressor."""
+        """[(n_neurons,), (n_outputs,)], the shapes of MLPRegressor; not the weights of a skip connection."""
         network = self.network_
         return [network.hidden_biases, np.broadcast_to(network.output_bias, (network.n_outputs,))]
 
@@ -272,8 +297,12 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         "auto" is "newton" for smooth losses, "cvxpy" for the others.
     fit_intercept : bool, default=True
         Unpenalised output bias.
-    hidden_bias : {"penalized", "none"}, default="penalized"
-        Whether neurons have a bias, which counts in the weight decay.
+    hidden_bias : {"penalized", "free", "none"}, default="penalized"
+        Whether neurons have a bias, and whether it counts in the weight decay. "free" is for ReLU with an intercept and
+        listed patterns; shifting the features does not change its optimum.
+    skip_connection : bool, default=False
+        Add an unpenalised linear term to the network: neurons then explain only what a linear model does not.
+        alpha="auto" stays what it is without it.
     tol : float, default=1e-4
         Relative duality gap at which the solver stops.
     max_iter : int, default=20000
@@ -300,7 +329,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
     alpha_, alpha_max_ : float
         Weight decay used; smallest weight decay for which the network has no neuron (over the listed patterns).
     coefs_, intercepts_ : lists of arrays
-        As in ``MLPRegressor``.
+        As in ``MLPRegressor``; the weights of a skip connection are in ``network_.skip_weights``.
     n_iter_ : int
         Iterations.
 
@@ -326,6 +355,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         solver="auto",
         fit_intercept=True,
         hidden_bias="penalized",
+        skip_connection=False,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -342,6 +372,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
             solver=solver,
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
+            skip_connection=skip_connection,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,
@@ -404,8 +435,8 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
         Weight decay on a *sum* of losses; "auto" takes 0.01 of ``alpha_max_``.
     loss : {"log_loss", "squared_hinge", "hinge"} or loss object, default="log_loss"
         The hinge losses are for two classes; "hinge" needs solver="cvxpy".
-    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, tol, max_iter, max_time, warm_start, \
-    random_state, verbose
+    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, tol, max_iter, max_time, \
+    warm_start, random_state, verbose
         As in ConvexReLURegressor.
     class_weight : dict, "balanced" or None
         Factors of the losses by class; "balanced" makes the classes equally heavy.
@@ -436,6 +467,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
         solver="auto",
         fit_intercept=True,
         hidden_bias="penalized",
+        skip_connection=False,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -453,6 +485,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
             solver=solver,
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
+            skip_connection=skip_connection,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,

@@ -196,13 +196,18 @@ class MultinomialLogLoss:
         return np.logaddexp.reduce(z - z[np.arange(len(y)), y][:, None], axis=1)
 
     def gradient(self, y, z):
-        p = _softmax(z)
-        p[np.arange(len(y)), y] -= 1
+        p, own = _softmax(z), (np.arange(len(y)), y)
+        chosen = p[own]
+        p[own] = 0.0
+        # p_y - 1 would lose the small differences of confident predictions.
+        p[own] = np.where(chosen > 0.5, -p.sum(axis=1), chosen - 1.0)
         return p
 
     def hessian(self, y, z):
-        p = _softmax(z)
-        return p[:, :, None] * (np.eye(z.shape[1]) - p[:, None, :])
+        p, own = _softmax(z), (np.arange(len(y)), y)
+        H = p[:, :, None] * (np.eye(z.shape[1]) - p[:, None, :])
+        H[own[0], y, y] = p[own] * -self.gradient(y, z)[own]
+        return H
 
     def conjugate(self, y, t):
         # The domain is the simplex minus the unit vector of the class; sums are compared at rounding accuracy.

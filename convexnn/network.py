@@ -27,6 +27,8 @@ DEPENDENT = 1e-11
 class Network:
     r"""f(x) = sum_j (w_j^T x + b_j)_+ a_j + c, or with gates sum_j 1[g_j^T x + h_j >= 0] (w_j^T x + b_j) a_j + c.
 
+    A skip connection adds x^T s.
+
     Parameters
     ----------
     hidden_weights : array of shape (n_neurons, n_features)
@@ -39,6 +41,10 @@ class Network:
         c.
     gate_weights, gate_biases : arrays of shape (n_neurons, n_features) and (n_neurons,), optional
         g_j and h_j of a gated ReLU network.
+    skip_weights : array of shape (n_features,) or (n_features, n_outputs), optional
+        s, which no penalty touches.
+    hidden_bias : {"penalized", "free"}, default="penalized"
+        Whether the weight decay counts hidden biases.
 
     Examples
     --------
@@ -56,6 +62,8 @@ class Network:
     output_bias: NDArray[np.float64] | float = 0.0
     gate_weights: NDArray[np.float64] | None = None
     gate_biases: NDArray[np.float64] | None = None
+    skip_weights: NDArray[np.float64] | None = None
+    hidden_bias: str = "penalized"
 
     @property
     def n_neurons(self) -> int:
@@ -69,9 +77,17 @@ class Network:
 
     @property
     def path_norms(self) -> NDArray[np.float64]:
-        """|(w_j, b_j)| |a_j| of each neuron, shape (n_neurons,): what alpha multiplies in the convex program."""
+        """|(w_j, b_j)| |a_j| of each neuron, shape (n_neurons,): what alpha multiplies in the convex program.
+
+        |w_j| |a_j| with free biases.
+        """
         output = np.linalg.norm(self.output_weights.reshape(self.n_neurons, self.n_outputs), axis=1)
-        return np.linalg.norm(np.column_stack([self.hidden_weights, self.hidden_biases]), axis=1) * output
+        return self._inner_norms * output
+
+    @property
+    def _inner_norms(self) -> NDArray[np.float64]:
+        counted = [self.hidden_weights] if self.hidden_bias == "free" else [self.hidden_weights, self.hidden_biases]
+        return np.linalg.norm(np.column_stack(counted), axis=1)
 
     def hidden(self, X: ArrayLike) -> NDArray[np.float64]:
         """Activations of the hidden neurons, shape (n_samples, n_neurons).
@@ -116,7 +132,8 @@ class Network:
         ValueError
             When X is not a finite matrix with the network's number of features.
         """
-        return self.hidden(X) @ self.output_weights + self.output_bias
+        predictions = self.hidden(X) @ self.output_weights + self.output_bias
+        return predictions if self.skip_weights is None else predictions + check_data(X) @ self.skip_weights
 
     def objective(
         self,
@@ -128,7 +145,9 @@ class Network:
     ) -> float:
         r"""Weight-decay training objective, from the weights alone:
 
-        sum_i s_i l(y_i, f(x_i)) + alpha / 2 * sum_j (|w_j|^2 + b_j^2 + |a_j|^2).
+        sum_i s_i l(y_i, f(x_i)) + alpha / 2 * sum_j (|w_j|^2 + b_j^2 + |a_j|^2);
+
+        neither skip weights nor free biases are penalised.
 
         Parameters
         ----------
@@ -159,11 +178,13 @@ class Network:
             raise ValueError(
                 f"y and sample_weight must have shape ({len(z)},) to match X, got {y.shape} and {weights.shape}."
             )
-        decay = sum(float(np.sum(part**2)) for part in (self.hidden_weights, self.hidden_biases, self.output_weights))
+        decay = float(np.sum(self._inner_norms**2) + np.sum(self.output_weights**2))
         return float(weights @ loss.value(y, z)) + 0.5 * alpha * decay
 
     def balance(self) -> Network:
-        """The same function with |(w_j, b_j)| = |a_j| for every neuron, which minimises the weight decay.
+        """The same function with |(w_j, b_j)| = |a_j| for every neuron (|w_j| = |a_j| with free biases).
+
+        That minimises the weight decay.
 
         Returns
         -------
@@ -173,7 +194,7 @@ class Network:
         keep = np.flatnonzero(self.path_norms > 0)
         part = self.select(keep)
         outer = np.linalg.norm(part.output_weights.reshape(part.n_neurons, part.n_outputs), axis=1)
-        inner = np.linalg.norm(np.column_stack([part.hidden_weights, part.hidden_biases]), axis=1)
+        inner = part._inner_norms
         return part._scaled(np.sqrt(outer / inner), np.sqrt(inner / outer))
 
     def merge(self) -> Network:
@@ -187,7 +208,7 @@ class Network:
         part = self.balance()
         m = part.n_neurons
         inside = np.column_stack([part.hidden_weights, part.hidden_biases])
-        inner = np.linalg.norm(inside, axis=1, keepdims=True)
+        inner = part._inner_norms[:, None]
         keys = [inside / inner, part.output_weights.reshape(m, part.n_outputs) / inner]
         if part.gate_weights is not None and part.gate_biases is not None:
             gates = np.column_stack([part.gate_weights, part.gate_biases])
@@ -293,7 +314,14 @@ class Network:
                     output.append(s * a)
         matrix = np.zeros((len(hidden), X.shape[1] + 1))
         matrix[:, : rows.shape[1]] = hidden
-        network = Network(matrix[:, :-1], matrix[:, -1], np.array(output), self.output_bias).balance()
+        network = replace(
+            self,
+            hidden_weights=matrix[:, :-1],
+            hidden_biases=matrix[:, -1],
+            output_weights=np.array(output),
+            gate_weights=None,
+            gate_biases=None,
+        ).balance()
         return network, float(network.path_norms.sum() / part.path_norms.sum())
 
     def for_raw_inputs(self, mean: ArrayLike, scale: ArrayLike) -> Network:
@@ -312,6 +340,9 @@ class Network:
         mean, scale = np.asarray(mean, dtype=float), np.asarray(scale, dtype=float)
         weights = self.hidden_weights / scale
         changed = replace(self, hidden_weights=weights, hidden_biases=self.hidden_biases - weights @ mean)
+        if self.skip_weights is not None:
+            skip = (self.skip_weights.T / scale).T
+            changed = replace(changed, skip_weights=skip, output_bias=self.output_bias - mean @ skip)
         if self.gate_weights is None:
             return changed
         gates = self.gate_weights / scale
@@ -371,9 +402,12 @@ class Network:
             raise ValueError(f"{path} is not a saved network: it lacks {sorted(needed - set(found))}.")
         shape = found["hidden_weights"].shape
         fits = {"hidden_biases": shape[:1], "gate_weights": shape, "gate_biases": shape[:1]}
+        fits["skip_weights"] = shape[1:] + found["output_weights"].shape[1:]
         wrong = [name for name, expected in fits.items() if name in found and found[name].shape != expected]
         if len(shape) != 2 or found["output_weights"].shape[:1] != shape[:1] or wrong:
             raise ValueError(f"{path} is not a saved network: the shapes of {wrong or 'its weights'} do not match.")
+        if "hidden_bias" in found:
+            found["hidden_bias"] = str(found["hidden_bias"])
         if found["output_bias"].ndim == 0:
             found["output_bias"] = float(found["output_bias"])
         return cls(**found)
@@ -388,7 +422,7 @@ class Network:
                 (self.n_outputs, "output"),
             )
         ]
-        return f"Network({', '.join(counts)})"
+        return f"Network({', '.join(counts)}{'' if self.skip_weights is None else ', skip connection'})"
 
     def select(self, keep: NDArray) -> Network:
         """The network of some of the neurons.

@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convexnn.cones import project_onto_cones
+from convexnn.free_cones import minimise, shrink
 
 
 class Penalty(Protocol):
     """What solvers ask of a penalty on coefficients V of shape (n_blocks, n_features)."""
+
+    #: Whether |.| leaves out the last feature.
+    free_bias: bool
 
     def value(self, V: NDArray) -> float:
         """sum_k |v_k|, without a check that the blocks lie in their cones."""
@@ -46,6 +50,8 @@ class GroupLasso:
     The prox is block soft thresholding (Yuan & Lin, J. R. Stat. Soc. B 68, 2006, section 2), the dual norm the
     largest block norm.
     """
+
+    free_bias = False
 
     def value(self, V):
         return float(np.linalg.norm(V, axis=1).sum())
@@ -88,6 +94,8 @@ class ConeGroupLasso:
     pattern : int array of shape (n_blocks,)
         The pattern of each block.
     """
+
+    free_bias = False
 
     def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
         lengths = np.linalg.norm(X, axis=1, keepdims=True)
@@ -141,5 +149,93 @@ class ConeGroupLasso:
         return cp.sum(cp.norm(V, 2, axis=1)), [cp.multiply(signs, V @ self.rows[samples].T) >= 0]
 
 
+class FreeBiasConeGroupLasso:
+    r"""sum_k |w_k| with every v_k = (w_k, b_k) in the cone of its activation pattern: ReLU networks with free biases.
+
+    Where all samples are active the bias is a constant that the intercept gives as well, and no end of its interval
+    binds: such blocks have b = 0 and no cone. The dual variable must sum to zero.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data; the last column is ones.
+    patterns : bool array of shape (n_patterns, n_samples)
+        One pattern a row.
+    pattern : int array of shape (n_blocks,)
+        The pattern of each block.
+    """
+
+    free_bias = True
+
+    def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
+        self.rows = X / np.linalg.norm(X, axis=1, keepdims=True)
+        self.patterns = patterns
+        self.pattern = pattern
+        count = patterns.sum(axis=1)[pattern]
+        self.linear = np.flatnonzero(count == patterns.shape[1])
+        size = max(1, 4_000_000 // patterns.shape[1])
+        mixed = np.flatnonzero((count > 0) & (count < patterns.shape[1]))
+        self.parts = [mixed[start : start + size] for start in range(0, len(mixed), size)]
+
+    def value(self, V):
+        return float(np.linalg.norm(V[:, :-1], axis=1).sum())
+
+    def prox(self, V, threshold, active=None):
+        out = np.zeros_like(V)
+        if active is None:
+            active = np.full(V.shape, -1)
+        lengths = np.linalg.norm(V[self.linear, :-1], axis=1, keepdims=True)
+        keep = 1 - threshold / np.maximum(lengths, max(threshold, 1e-300))
+        out[self.linear, :-1] = keep * V[self.linear, :-1]
+        for k in self.parts:
+            out[k], active[k] = shrink(V[k], threshold, self.rows, self.patterns[self.pattern[k]], active[k])
+        return out, active
+
+    def dual_norm(self, G, floor=0.0, active=None):
+        floor = max(floor, float(np.linalg.norm(G[self.linear, :-1], axis=1).max(initial=0.0)))
+        for k in self.parts:
+            guess = np.full((len(k), G.shape[1]), -1) if active is None else active[k]
+            flat = np.zeros(len(k))
+            U, _, _ = minimise(G[k], flat, self.rows, self.patterns[self.pattern[k]], guess, floor)
+            floor = max(floor, float(np.linalg.norm(U[:, :-1], axis=1).max(initial=0.0)))
+        return floor
+
+    def faces(self, V, blocks, active):
+        rows = np.sort(active[blocks], axis=1)[:, ::-1]
+        normals = self.rows[rows] * (rows >= 0)[:, :, None]
+        skip = (rows >= 0).sum(axis=1)
+        linear = np.isin(blocks, self.linear)
+        normals[linear] = 0.0
+        normals[linear, 0, -1], skip[linear] = 1.0, 1
+        return np.linalg.qr(normals.transpose(0, 2, 1), mode="complete")[0], skip
+
+    def violation(self, V):
+        worst = 0.0
+        for k in self.parts:
+            side = (V[k] @ self.rows.T) * np.where(self.patterns[self.pattern[k]], 1.0, -1.0)
+            lengths = np.linalg.norm(V[k], axis=1, keepdims=True)
+            worst = max(worst, float(np.max(-side / np.where(lengths > 0, lengths, 1.0), initial=0.0)))
+        return worst
+
+    def restrict(self, blocks):
+        return FreeBiasConeGroupLasso(self.rows / self.rows[:, -1:], self.patterns, self.pattern[blocks])
+
+    def cvxpy(self, V, samples):
+        import cvxpy as cp
+
+        size = cp.sum(cp.norm(V[:, :-1], 2, axis=1))
+        mixed = np.concatenate([*self.parts, np.zeros(0, dtype=int)]).astype(int)
+        rest = np.setdiff1d(np.arange(V.shape[0]), mixed)
+        constraints = [V[rest, -1] == 0] if len(rest) else []
+        if len(mixed):
+            signs = np.where(self.patterns[:, samples][self.pattern[mixed]], 1.0, -1.0)
+            constraints.append(cp.multiply(signs, V[mixed] @ self.rows[samples].T) >= 0)
+        return size, constraints
+
+
 #: Every penalty by name; the tests run over it.
-PENALTIES: dict[str, Any] = {"group_lasso": GroupLasso, "cone_group_lasso": ConeGroupLasso}
+PENALTIES: dict[str, Any] = {
+    "group_lasso": GroupLasso,
+    "cone_group_lasso": ConeGroupLasso,
+    "free_bias_cone_group_lasso": FreeBiasConeGroupLasso,
+}

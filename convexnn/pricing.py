@@ -24,7 +24,6 @@ STEPS = (0.1, 0.2, 0.6)
 SPREAD = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-6)
 
 
-
 def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30) -> NDArray:
     """Climb t^T (X u)_+ on the unit sphere from many starts at once; no climb ever goes down.
 
@@ -222,9 +221,7 @@ def search(
     U = U[order[(best[order] > 0) & (best[order] >= PROMISING * best.max(initial=0.0))]]
     starts = np.concatenate([U[spread(U, n_climbs, SPREAD[:3])], known])
     fresh = np.full(starts.shape, -1)
-    peaks, n_cells = climb(
-        X, t, np.concatenate([starts, remembered.V]), np.concatenate([fresh, remembered.active])
-    )
+    peaks, n_cells = climb(X, t, np.concatenate([starts, remembered.V]), np.concatenate([fresh, remembered.active]))
     n_starts = n_random + len(known) + n_cells
     for _ in range(n_generations):
         base = peaks.apart(n_climbs, SPREAD[1:4])

@@ -1,6 +1,8 @@
 """The convex program: Design, where coefficients meet the data, and Problem, everything a solver needs to know.
 
 minimise over V and c   sum_i s_i l(y_i, z_i + c) + alpha sum_k |v_k|,   z = sum_k A_k v_k,   A_k = sign_k D_k X
+
+With a skip connection x_i^T s stands beside c, as little penalised.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linprog
+from scipy.sparse import eye_array, hstack
 
 from convexnn.losses import Loss
 from convexnn.penalties import Penalty
@@ -17,6 +21,9 @@ from convexnn.penalties import Penalty
 # Patterns are kept as float64 beside the bits up to this size; larger ones are converted by chunks at each pass,
 # which costs as much as reading them from memory would.
 FLOAT_PATTERNS_BYTES = 2**28
+# Features of the skip connection, centred and of unit length, are dependent below this share of the largest singular
+# value; a feature whose spread is below this share of its size is constant.
+DEPENDENT = 1e-10
 
 
 class Design:
@@ -109,6 +116,42 @@ class Design:
         return value
 
 
+def free_columns(n_samples: int, fit_intercept: bool, skip: NDArray | None) -> NDArray:
+    """Orthogonal columns of mean square 1 that span the unpenalised terms.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of rows.
+    fit_intercept : bool
+        Whether a constant is among them.
+    skip : array of shape (n_samples, n_skip) or None
+        Features of an unpenalised linear term.
+
+    Returns
+    -------
+    free : array of shape (n_samples, n_free)
+        Linearly dependent features are counted once.
+    """
+    ones = np.ones((n_samples, int(fit_intercept)))
+    if skip is None:
+        return ones
+    unit, _ = _centred(skip, fit_intercept, np.ones(n_samples))
+    U, singular, _ = np.linalg.svd(unit, full_matrices=False)
+    span = np.column_stack([ones, U[:, singular > DEPENDENT * singular.max(initial=0.0)]])
+    # A centred feature has rounding errors along the ones, which small singular values magnify.
+    return np.linalg.qr(span)[0] * np.sqrt(n_samples)
+
+
+def _centred(skip: NDArray, fit_intercept: bool, weights: NDArray) -> tuple[NDArray, NDArray]:
+    """Features at unit spread, zero for a constant one beside an intercept, and what they were divided by."""
+    size = np.sqrt(weights @ skip**2)
+    centred = skip - weights @ skip / weights.sum() if fit_intercept else skip
+    lengths = np.sqrt(weights @ centred**2)
+    lengths = np.where(lengths > DEPENDENT * size, lengths, np.inf)
+    return centred / lengths, lengths
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """One convex program: data, loss, penalty, alpha.
@@ -131,6 +174,9 @@ class Problem:
         Whether an unpenalised constant (one for each output) is added to the predictions. It never appears among a
         solver's unknowns: the loss is minimised over it exactly, and the result is again smooth in z, with no larger
         Lipschitz constant.
+    skip : array of shape (n_samples, n_skip), optional
+        Features of an unpenalised linear term, treated like the constant. "Intercept" stands for the sum of both: a
+        number for each output without ``skip``, an array of the shape of the predictions with it.
     """
 
     design: Design
@@ -140,6 +186,23 @@ class Problem:
     alpha: float
     sample_weight: NDArray
     fit_intercept: bool = True
+    skip: NDArray | None = None
+
+    @cached_property
+    def free(self) -> NDArray:
+        """Orthogonal columns of mean square 1 that span the unpenalised terms, shape (n_samples, n_free)."""
+        return free_columns(len(self.y), self.fit_intercept, self.skip)
+
+    @cached_property
+    def negligible(self) -> float:
+        """Rounding: an objective no larger than this is as good as zero, where no relative gap can be reached.
+
+        A linear term can interpolate, or push a loss towards an infimum of zero that it never reaches.
+        """
+        if self.skip is None:
+            return 0.0
+        zero = np.zeros(len(self.y) if self.design.n_outputs == 1 else (len(self.y), self.design.n_outputs))
+        return (1e-24 if self.smooth else 1e-12) * self.loss_value(zero)
 
     @property
     def smooth(self) -> bool:
@@ -160,11 +223,13 @@ class Problem:
         return self.loss_value(self.design @ coef + intercept) + self.alpha * self.penalty.value(coef)
 
     def best_intercept(self, z: NDArray, start: NDArray | float = 0.0) -> NDArray | float:
-        """The constant that minimises the loss of z + constant; 0 without ``fit_intercept``.
+        """The constant that minimises the loss of z + constant, with ``skip`` the best constant plus linear term.
 
-        Newton's method: safeguarded by a bracket for one output, by a line search for several; for losses with kinks
-        a search over the kinks, which all lie at y - z.
+        Newton's method: safeguarded by a bracket for one number, by a line search for several; for losses with kinks,
+        which all lie at y - z, a search over the kinks or a linear program. 0 where nothing is free.
         """
+        if self.skip is not None:
+            return self._best_combination(z, start) if self.smooth else self._best_linear_program(z)[0]
         if not self.fit_intercept:
             return 0.0
         if z.ndim > 1:
@@ -213,6 +278,71 @@ class Problem:
             c, value = c + t * step, trial
         return c
 
+    def _best_combination(self, z, start):
+        """Newton's method over combinations of the free columns, with a line search that is nearly exact."""
+        n, m, C = *self.free.shape, self.design.n_outputs
+        gram = (self.free.T * (self.sample_weight / self.sample_weight.sum())) @ self.free
+        c = np.zeros_like(z) + start
+        value = self.loss_value(z + c)
+        for _ in range(200):
+            g = self.gradient(z + c).reshape(n, C)
+            slope = self.free.T @ g
+            if value <= self.negligible or np.all(np.abs(slope) <= 1e-15 * (np.abs(self.free).T @ np.abs(g))):
+                break
+            h = self.loss.hessian(self.y, z + c).reshape(n, C, C) * self.sample_weight[:, None, None]
+            hessian = np.block([[(self.free.T * h[:, o, p]) @ self.free for p in range(C)] for o in range(C)])
+            # Samples on a linear part of the loss have no curvature: the ridge turns their slope into a long step. It
+            # leaves alone what a loss of several outputs does not see, a shift of all of them.
+            ridge = 1e-10 * max(np.einsum("noo->", h), 1e-30) * (np.eye(C) - (C > 1) / C)
+            step = -np.linalg.lstsq(hessian + np.kron(ridge, gram), slope.T.ravel(), rcond=1e-14)[0]
+            move = (self.free @ step.reshape(C, m).T).reshape(z.shape)
+            decrease = -float(step @ slope.T.ravel())
+            if decrease <= 1e-13 * value:
+                # Newton's method is quadratic here: what is left after this step is below rounding.
+                return c + move if self.loss_value(z + c + move) <= value * (1 + 1e-12) else c
+            t, low, high = 1.0, 0.0, np.inf
+            for _ in range(100):
+                trial = self.loss_value(z + c + t * move)
+                rise = float(np.vdot(self.gradient(z + c + t * move), move))
+                if abs(rise) <= 0.5 * decrease and trial < value:
+                    break
+                low, high = (t, high) if rise < 0 else (low, t)
+                t = 2 * t if high == np.inf else 0.5 * (low + high) if low > 0 else 0.25 * high
+            if trial >= value:
+                break
+            c, value = c + t * move, trial
+        return c
+
+    def _best_linear_program(self, z):
+        """The best combination of the free columns for a loss of two lines that meet at zero, and its theta.
+
+        With residual y - z = free @ b - above + below, above and below >= 0, and the slopes of the two lines as costs.
+        """
+        n, m = self.free.shape
+        residual = self.y - z
+        scale = np.abs(residual).max(initial=0.0) or 1.0
+        slopes = np.concatenate([np.zeros(m), self.gradient(self.y + 1.0), -self.gradient(self.y - 1.0)])
+        equal = hstack([self.free, -eye_array(n), eye_array(n)])
+        bounds = [(None, None)] * m + [(0, None)] * (2 * n)
+        found = linprog(slopes, A_eq=equal, b_eq=residual / scale, bounds=bounds, method="highs")
+        return self.free @ found.x[:m] * scale, found.eqlin.marginals
+
+    def free_weights(self, intercept: NDArray | float) -> tuple[NDArray | None, NDArray | float]:
+        """Weights of the linear term, (n_skip,) or (n_skip, n_outputs), and the constant, of an intercept.
+
+        The smallest weights for features of unit spread, where features are dependent; None without ``skip``.
+        """
+        if self.skip is None:
+            return None, intercept
+        unit, lengths = _centred(self.skip, self.fit_intercept, self.sample_weight)
+        root = np.sqrt(self.sample_weight)
+        weights = np.linalg.lstsq(root[:, None] * unit, (root * np.transpose(intercept)).T, rcond=DEPENDENT)[0]
+        weights = (weights.T / lengths).T
+        if not self.fit_intercept:
+            return weights, 0.0
+        constant = np.mean(intercept - self.skip @ weights, axis=0)
+        return weights, constant if self.design.n_outputs > 1 else float(constant)
+
     def _best_kink(self, z):
         kinks = np.unique(self.y - z)
         between = np.concatenate([0.5 * (kinks[1:] + kinks[:-1]), [kinks[-1] + 1.0]])
@@ -227,14 +357,20 @@ class Problem:
 
     @cached_property
     def null_model(self) -> tuple[NDArray | float, NDArray]:
-        """The best constant prediction, and its dual variable theta (n_samples,) or (n_samples, n_outputs).
+        """The best prediction without neurons, and its dual variable theta (n_samples,) or (n_samples, n_outputs).
 
         For a loss with kinks theta balances the rows at the kink evenly so that it sums to zero.
         """
         z = np.zeros(len(self.y) if self.design.n_outputs == 1 else (len(self.y), self.design.n_outputs))
-        c = self.best_intercept(z)
-        theta = -self.gradient(z + c)
-        if self.fit_intercept and not self.smooth:
+        if self.skip is not None and not self.smooth:
+            c, theta = self._best_linear_program(z)
+        else:
+            c = self.best_intercept(z)
+            theta = -self.gradient(z + c)
+        if self.skip is not None:
+            # What a perfect fit leaves is rounding, and nothing that neurons should explain.
+            theta = theta if self.loss_value(z + c) > self.negligible else np.zeros_like(theta)
+        elif self.fit_intercept and not self.smooth:
             nudge = 1e-9 * (1.0 + float(np.ptp(self.y)))
             below, above = -self.gradient(z + c - nudge), -self.gradient(z + c + nudge)
             span = (below - above).sum()
@@ -249,7 +385,11 @@ class Problem:
         Exact when theta of the null model is unique: always for a smooth loss; for a loss with kinks it is an upper
         bound otherwise.
         """
-        return self.penalty.dual_norm(self.design.adjoint(self.null_model[1]))
+        theta = self.null_model[1]
+        value = self.penalty.dual_norm(self.design.adjoint(theta))
+        # With a skip connection a neuron that is active everywhere correlates with theta by rounding alone.
+        rounding = 1e-13 * float((np.linalg.norm(self.design.X, axis=1) @ np.abs(theta)).max(initial=0.0))
+        return value if self.skip is None or value > rounding else 0.0
 
     def dual_value(self, theta: NDArray) -> float:
         """-sum_i (s_i l)^*(-theta_i): a lower bound on the program where theta is feasible, -inf outside the domain."""
@@ -261,7 +401,7 @@ class Problem:
     ) -> tuple[float, NDArray]:
         """The best lower bound that a guess of the dual variable gives after it is made feasible.
 
-        The guess is centred where there is an intercept, scaled until no listed block correlates with it by more than
+        The guess is made orthogonal to the free columns, scaled until no listed block correlates with it by more than
         alpha, and, should rounding have left it outside the domain of the conjugate, mixed with the interior dual
         point of the null model.
 
@@ -270,7 +410,7 @@ class Problem:
         theta : array, shape of the predictions
             Usually minus the gradient of the loss.
         correlations : array of shape (n_blocks, n_features), optional
-            ``design.adjoint(theta)``, when it is known already; used only if theta is centred.
+            ``design.adjoint(theta)``, when it is known already; used only if theta is orthogonal to the free columns.
         active : array, optional
             Warm start that the penalty's prox returned.
 
@@ -281,8 +421,8 @@ class Problem:
         theta : array
             The feasible point that gives it.
         """
-        if self.fit_intercept:
-            shift = theta.mean(axis=0)
+        if self.free.shape[1]:
+            shift = theta.mean(axis=0) if self.skip is None else theta - self._balanced(theta)
             theta = theta - shift
             if np.abs(shift).max() > 1e-12 * np.abs(theta).max(initial=0.0):
                 correlations = None
@@ -297,7 +437,46 @@ class Problem:
             anchor = self.null_model[1] * min(1.0, self.alpha / max(self.alpha_max, 1e-300))
             mixed = (1 - share) * theta + share * anchor
             bound, theta = (value, mixed) if np.isfinite(value := self.dual_value(mixed)) else (bound, theta)
+        if self.skip is not None and not bound >= 0.0:
+            # No loss here falls below zero, and zero is feasible.
+            theta = np.zeros_like(theta)
+            bound = self.dual_value(theta)
         return bound, theta
+
+    def _balanced(self, theta):
+        """theta made orthogonal to the free columns: by projection, or, where that leaves the domain of the conjugate,
+        by a correction that leaves samples at the edge of the domain where they are.
+
+        Where a linear term separates classes theta tends to zero, which is on the edge too: what is left is removed.
+        """
+        n, m, C = *self.free.shape, self.design.n_outputs
+        projected = theta - (self.free @ (self.free.T @ theta)) / n
+        if np.isfinite(self.dual_value(projected)):
+            return projected
+        weights = self.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
+        size = np.abs(theta / weights).max()
+        for room in (1e-9, 1e-7, 1e-5, 1e-3):
+            trial = np.where(np.abs(theta) > room * size * weights, theta, 0.0)
+            if C == 1:
+                ends = [self.loss.conjugate(self.y, -trial / weights + h) for h in (room * size, -room * size)]
+                metric = (self.sample_weight * np.isfinite(ends).all(axis=0)).reshape(n, 1, 1)
+            else:
+                # Rows keep their sum of zero, and entries near zero move in proportion.
+                largest = np.arange(n), np.argmax(np.abs(trial), axis=1)
+                trial[largest] -= trial.sum(axis=1)
+                p = np.abs(trial)
+                metric = p[:, :, None] * (np.eye(C) - (p / np.maximum(p.sum(axis=1, keepdims=True), 1e-300))[:, None])
+            gram = np.block([[(self.free.T * metric[:, o, q]) @ self.free for q in range(C)] for o in range(C)])
+            root = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+            for _ in range(3):
+                slope = (self.free.T @ trial.reshape(n, C)).T.ravel()
+                step = np.linalg.lstsq(gram / np.outer(root, root), slope / root, rcond=1e-12)[0] / root
+                shift = np.einsum("noq,nq->no", metric, self.free @ step.reshape(C, m).T)
+                trial = trial - shift.reshape(trial.shape)
+            left = np.abs(self.free.T @ trial).max(initial=0.0)
+            if left <= 1e-12 * np.abs(theta).sum() and np.isfinite(self.dual_value(trial)):
+                return trial
+        return projected
 
     def restrict(self, blocks: NDArray) -> Problem:
         """The program over some of the blocks."""
@@ -309,4 +488,5 @@ class Problem:
             self.alpha,
             self.sample_weight,
             self.fit_intercept,
+            self.skip,
         )

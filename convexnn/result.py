@@ -42,7 +42,7 @@ class Result:
     coef : array of shape (n_blocks, n_features)
         Block coefficients v_k; they lie in their cones.
     intercept : float or array of shape (n_outputs,)
-        Unpenalised constant.
+        Unpenalised constant; with a skip connection the sum of constant and linear term, shape of the predictions.
     theta : array, shape of the predictions
         Feasible dual point over the listed patterns.
     primal, dual : float

@@ -94,8 +94,10 @@ def solve_textbook(problem, alpha=None):
     intercept = cp.Variable(design.n_outputs)
     constraints = [] if problem.fit_intercept else [intercept == 0]
     total = 0
+    features = np.zeros((n, 1)) if problem.skip is None else problem.skip
+    linear = cp.Variable((features.shape[1], design.n_outputs))
     for i in range(n):
-        z = [A[out, i] @ v + intercept[out] for out in range(design.n_outputs)]
+        z = [A[out, i] @ v + intercept[out] + features[i] @ linear[:, out] for out in range(design.n_outputs)]
         total = total + problem.sample_weight[i] * textbook_loss(problem.loss, problem.y[i], z)
     for block in blocks:
         total = total + alpha * cp.norm(block, 2)

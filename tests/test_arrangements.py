@@ -398,6 +398,6 @@ def test_patterns_of_a_network():
 def test_patterns_of_rejects():
     network = stub_network(np.ones((2, 3)), np.ones(2))
     with pytest.raises(ValueError, match="hidden_bias must be"):
-        patterns_of(network, np.ones((4, 3)), hidden_bias="free")
+        patterns_of(network, np.ones((4, 3)), hidden_bias="bound")
     with pytest.raises(ValueError, match="without hidden biases"):
         patterns_of(network, np.ones((4, 3)), hidden_bias="none")

@@ -32,6 +32,7 @@ OPTIONS = [
     (["--solver", "fista"], "solver", "fista"),
     (["--hidden-bias", "none"], "hidden_bias", "none"),
     (["--no-intercept"], "fit_intercept", False),
+    (["--skip-connection"], "skip_connection", True),
     (["--tol", "0.5"], "tol", 0.5),
     (["--max-iter", "7"], "max_iter", 7),
     (["--max-time", "3.5"], "max_time", 3.5),
@@ -41,7 +42,8 @@ OPTIONS = [
 ]
 DEFAULTS = dict(
     alpha="auto", activation="relu", patterns="auto", n_patterns=1000, solver="auto", hidden_bias="penalized",
-    fit_intercept=True, tol=1e-4, max_iter=20_000, max_time=None, random_state=0, loss="squared", verbose=1,
+    fit_intercept=True, skip_connection=False, tol=1e-4, max_iter=20_000, max_time=None, random_state=0,
+    loss="squared", verbose=1,
 )  # fmt: skip
 
 

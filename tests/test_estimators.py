@@ -556,7 +556,7 @@ BAD_PARAMETERS = [
     *[("n_patterns", value) for value in (0, -3, 2.5, "many", None, True)],
     *[("solver", value) for value in ("adam", None)],
     *[("fit_intercept", value) for value in ("yes", 1, None)],
-    *[("hidden_bias", value) for value in ("free", True, None)],
+    *[("hidden_bias", value) for value in ("bound", True, None)],
     *[("tol", value) for value in (-1e-3, np.nan, "small", None)],
     *[("max_iter", value) for value in (0, -1, 1.5, None, True)],
     *[("max_time", value) for value in (-1.0, np.nan, "1 s")],

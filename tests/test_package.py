@@ -15,6 +15,7 @@ ROOT = Path(convexnn.__file__).parent
 ORDER = [
     "arrangements",
     "cones",
+    "free_cones",
     "losses",
     "network",
     "penalties",
@@ -35,6 +36,7 @@ ORDER = [
 ONLY = {
     "arrangements": set(),
     "cones": set(),
+    "free_cones": set(),
     "losses": set(),
     "network": {"arrangements", "losses"},
     "solvers": {"cones", "losses", "penalties", "problem", "result"},

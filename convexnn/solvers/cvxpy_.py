@@ -71,12 +71,14 @@ class CvxpySolver:
         n_outputs = design.n_outputs
         # Equal rows are one row with the sum of their weights: every row costs a constraint for each block. The order
         # of the rows becomes canonical with it.
-        table = np.column_stack([design.X, problem.y, np.packbits(design.patterns, axis=0).T])
+        skip = np.zeros((len(design.X), 0)) if problem.skip is None else problem.skip
+        table = np.column_stack([design.X, problem.y, np.packbits(design.patterns, axis=0).T, skip])
         _, first, row = np.unique(table, axis=0, return_index=True, return_inverse=True)
         weights = np.bincount(row, problem.sample_weight)
         X, patterns = design.X[first], design.patterns[:, first]
         V = cp.Variable(design.shape)
-        c = cp.Variable(n_outputs) if problem.fit_intercept else np.zeros(n_outputs)
+        free = problem.free[first]
+        c = cp.Variable((free.shape[1], n_outputs)) if free.size else np.zeros((free.shape[1], n_outputs))
         z = cp.Variable((len(first), n_outputs))
         alpha = cp.Parameter(nonneg=True, value=problem.alpha)
         columns = []
@@ -85,7 +87,7 @@ class CvxpySolver:
             mix = np.zeros((len(patterns), len(blocks)))
             mix[design.pattern[blocks], np.arange(len(blocks))] = design.sign[blocks]
             inside = patterns.T.astype(float) @ mix
-            columns.append(cp.sum(cp.multiply(X, inside @ V[blocks]), axis=1) + c[output])
+            columns.append(cp.sum(cp.multiply(X, inside @ V[blocks]), axis=1) + free @ c[:, output])
         link = z == cp.vstack(columns).T
         penalty, constraints = problem.penalty.cvxpy(V, first)
         losses = problem.loss.cvxpy(problem.y[first], z[:, 0] if n_outputs == 1 else z)
@@ -138,7 +140,7 @@ class CvxpySolver:
             guesses += [theta, -theta]
         dual, theta = max((problem.dual_bound(guess) for guess in guesses), key=lambda item: item[0])
         gap = relative_gap(primal, dual)
-        if gap <= self.tol:
+        if gap <= self.tol or primal <= problem.negligible:
             status = "optimal"
         elif said == "interrupted":
             status = "interrupted"

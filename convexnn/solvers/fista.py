@@ -105,7 +105,7 @@ class Fista:
                     )
                     if self.callback is not None:
                         self.callback(history[-1])
-                    if gap <= self.tol:
+                    if gap <= self.tol or best[0] <= problem.negligible:
                         status = "optimal"
                         break
                     if self.max_time is not None and seconds > self.max_time:

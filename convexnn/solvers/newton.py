@@ -103,7 +103,7 @@ class Newton:
                 point = _Point(problem, u, V, c, sigma, active)
                 inner, noisy = 0, False
                 while steps < self.max_iter:
-                    moved = np.vdot(point.U - V, point.U - V) + np.sum((point.c - c) ** 2)
+                    moved = np.vdot(point.U - V, point.U - V) + _free_square(problem, point.c - c)
                     residual = np.vdot(point.R, point.HR)
                     if residual <= max(0.1 * moved / sigma, 1e-30 * abs(best[0])) or inner >= 50:
                         break
@@ -145,7 +145,7 @@ class Newton:
                 )
                 if self.callback is not None:
                     self.callback(history[-1])
-                if gap <= self.tol:
+                if gap <= self.tol or best[0] <= problem.negligible:
                     status = "optimal"
                     break
                 if self.max_time is not None and seconds > self.max_time:
@@ -179,14 +179,22 @@ class _Point:
         self.G = design.adjoint(self.theta)
         self.U, self.active = problem.penalty.prox(V + sigma * self.G, sigma * problem.alpha, active)
         self.z = design @ self.U
-        # The intercept is a free block: its prox is the identity.
-        self.c = c + sigma * self.theta.sum(axis=0) if problem.fit_intercept else c
+        # The unpenalised terms are a free block: its prox is the identity.
+        if problem.skip is not None:
+            self.c = c + sigma * (problem.free @ (problem.free.T @ self.theta))
+        else:
+            self.c = c + sigma * self.theta.sum(axis=0) if problem.fit_intercept else c
         self.R = u - self.z - self.c
         self.H = _weighted(problem.sample_weight, problem.loss.hessian(problem.y, u))
         self.HR = _apply(self.H, self.R)
         conjugate = -np.vdot(self.theta, u) - problem.loss_value(u)
-        squares = np.vdot(self.U, self.U) + (np.sum(np.square(self.c)) if problem.fit_intercept else 0.0)
+        squares = np.vdot(self.U, self.U) + _free_square(problem, self.c)
         self.phi = conjugate + squares / (2 * sigma)
+
+
+def _free_square(problem: Problem, c) -> float:
+    """Squared norm of the coefficients, on the free columns, of an intercept."""
+    return float(np.sum(np.square(c))) / (1 if problem.skip is None else len(c))
 
 
 def _weighted(weights: NDArray, hessian: NDArray) -> NDArray:
@@ -201,17 +209,24 @@ def _apply(H: NDArray, r: NDArray) -> NDArray:
 def _newton_step(problem: Problem, point: _Point, sigma: float) -> NDArray:
     """The step in u, by the smaller of the two systems, or by conjugate gradients when neither fits in memory."""
     blocks = np.flatnonzero(point.U.any(axis=1))
-    if not len(blocks) and not problem.fit_intercept:
+    if not len(blocks) and not problem.free.shape[1]:
         return -point.R
     bases, skip = problem.penalty.faces(point.U, blocks, point.active)
-    lengths = np.linalg.norm(point.U[blocks], axis=1)
+    lengths = np.linalg.norm(point.U[blocks] * _penalised(problem), axis=1)
     k, j = np.nonzero(np.arange(point.U.shape[1]) >= skip[:, None])
     n, q = point.u.size, len(k)
-    if n < q and 8 * n * max(n, q if skip.any() else 0) <= MATRIX_BYTES:
+    if n < q and not problem.penalty.free_bias and 8 * n * max(n, q if skip.any() else 0) <= MATRIX_BYTES:
         return _sample_step(problem, point, sigma, blocks, bases, lengths, k, j)
     if 8 * q * max(len(point.u), q) > MATRIX_BYTES:
         return _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths)
     return _direction_step(problem, point, sigma, blocks, bases, lengths, k, j)
+
+
+def _penalised(problem: Problem) -> NDArray:
+    """1 for the features that count in |v|, 0 for a free bias."""
+    penalised = np.ones(problem.design.shape[1])
+    penalised[-1] -= problem.penalty.free_bias
+    return penalised
 
 
 def _columns(problem: Problem, blocks, vectors, k) -> NDArray:
@@ -229,11 +244,10 @@ def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDAr
     vectors = bases[k, :, j]
     B = _columns(problem, blocks, vectors, k)
     output = design.output[blocks][k]
-    n_free = C if problem.fit_intercept else 0
     q = len(B)
-    if n_free:
-        B = np.concatenate([B, np.ones((C, B.shape[1]))])
-        output = np.concatenate([output, np.arange(C)])
+    if problem.free.shape[1]:
+        B = np.concatenate([B, *[problem.free.T] * C])
+        output = np.concatenate([output, np.repeat(np.arange(C), problem.free.shape[1])])
     matrix = np.empty((len(B), len(B)))
     if C == 1:
         root = B * np.sqrt(point.H)
@@ -245,11 +259,15 @@ def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDAr
         for o in range(C):
             for p in range(C):
                 matrix[np.ix_(members[o], members[p])] = (B[members[o]] * point.H[:, o, p]) @ B[members[p]].T
-    along = np.einsum("qd,qd->q", vectors, (point.U[blocks] / lengths[:, None])[k])
+    penalised = _penalised(problem)
+    along = np.einsum("qd,qd->q", vectors, (point.U[blocks] * penalised / lengths[:, None])[k])
+    bias = vectors[:, -1] * (1 - penalised[-1])
     curvature = problem.alpha / lengths[k]
     for first, last in pairwise(np.flatnonzero(np.diff(k, prepend=-1, append=-1))):
         part = slice(first, last)
         matrix[part, part] -= curvature[first] * np.outer(along[part], along[part])
+        if penalised[-1] == 0:
+            matrix[part, part] -= curvature[first] * np.outer(bias[part], bias[part])
     diagonal = np.einsum("qq->q", matrix)
     diagonal[:q] += curvature
     diagonal += 1.0 / sigma
@@ -280,8 +298,7 @@ def _sample_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray
             kernel *= design.X @ design.X.T
         rows = Y[output == o]
         kernel += rows.T @ rows
-        if problem.fit_intercept:
-            kernel += 1.0
+        kernel += 1.0 if problem.skip is None and problem.fit_intercept else problem.free @ problem.free.T
         kernel *= sigma
         kernels.append(kernel)
     if C == 1:
@@ -297,32 +314,29 @@ def _sample_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray
 def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths) -> NDArray:
     """The system of the free directions without its matrix: each product is one forward and one adjoint pass."""
     part = problem.design.restrict(blocks)
-    g = point.U[blocks] / lengths[:, None]
+    penalised = _penalised(problem)
+    g = point.U[blocks] * penalised / lengths[:, None]
     inside = np.arange(bases.shape[1]) >= skip[:, None]
-    n_free = problem.design.n_outputs if problem.fit_intercept else 0
+    free = problem.free
 
     def on_face(W):
         return np.einsum("kdj,kj->kd", bases, inside * np.einsum("kdj,kd->kj", bases, W))
 
-    def constant(free):
-        return free if n_free > 1 else free.sum()
-
     def split(x):
-        return x[: g.size].reshape(g.shape), x[g.size :]
+        return x[: g.size].reshape(g.shape), x[g.size :].reshape(free.shape[1], *point.u.shape[1:])
 
     def product(x):
-        W, free = split(x)
+        W, c = split(x)
         W = on_face(W)
-        r = _apply(point.H, part @ W + constant(free))
-        across = W - g * np.sum(g * W, axis=1, keepdims=True)
+        r = _apply(point.H, part @ W + free @ c)
+        across = W * penalised - g * np.sum(g * W, axis=1, keepdims=True)
         out = part.adjoint(r) + W / sigma + problem.alpha * across / lengths[:, None]
-        return np.concatenate([on_face(out).ravel(), np.atleast_1d(r.sum(axis=0))[:n_free] + free / sigma])
+        return np.concatenate([on_face(out).ravel(), (free.T @ r + c / sigma).ravel()])
 
-    right = np.concatenate([on_face(part.adjoint(point.HR)).ravel(), np.atleast_1d(point.HR.sum(axis=0))[:n_free]])
-    size = g.size + n_free
-    x, _ = cg(LinearOperator((size, size), matvec=product), right, rtol=1e-3, maxiter=200)
-    W, free = split(x)
-    return part @ on_face(W) + constant(free) - point.R
+    right = np.concatenate([on_face(part.adjoint(point.HR)).ravel(), (free.T @ point.HR).ravel()])
+    x, _ = cg(LinearOperator((len(right), len(right)), matvec=product), right, rtol=1e-3, maxiter=200)
+    W, c = split(x)
+    return part @ on_face(W) + free @ c - point.R
 
 
 def _positive_solve(matrix: NDArray, right: NDArray) -> NDArray:
