@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -166,14 +167,15 @@ def solve_adaptively(
         penalty = ConeGroupLasso(X, blocks.patterns, pattern)
         return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept, skip)
 
-    def price(theta, blocks, *effort):
-        """Largest price, number of starts, and the cells with prices above alpha to be listed."""
+    def price(theta, blocks, n_random, n_climbs, n_generations):
+        """Largest price, number of starts, and the cells with prices above alpha that are to be listed."""
         theta = theta.reshape(len(X), n_outputs)
         largest, looked, new = 0.0, 0, none
         for sign, output in remembered:
             own = (blocks.sign == sign) & (blocks.output == output)
-            peaks, n_starts = search(X, sign * theta[:, output], blocks.V[own], remembered[sign, output], *effort, rng)
-            remembered[sign, output] = peaks.apart(effort[1], SPREAD[1:4])
+            t, known = sign * theta[:, output], blocks.V[own]
+            peaks, n_starts = search(X, t, known, remembered[sign, output], n_random, n_climbs, n_generations, rng)
+            remembered[sign, output] = peaks.apart(n_climbs, SPREAD[1:4])
             largest, looked = max(largest, peaks.prices.max(initial=0.0)), looked + n_starts
             above = peaks.take(np.flatnonzero(peaks.prices > alpha * (1 + 0.1 * solver.tol)))
             above = above.apart(MAX_NEW_CELLS, SPREAD)
@@ -182,6 +184,7 @@ def solve_adaptively(
             new = new.join(Blocks(above.patterns, np.full(size, sign), np.full(size, output), unit))
         return float(largest), looked, new
 
+    local = partial(descend, X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip)
     _, theta = program(none, 1.0).null_model
     alpha_max, _, new = price(theta, none, 100, 30, 1)
     smooth = bool(np.isfinite(loss.lipschitz))
@@ -317,7 +320,7 @@ def descend(
     skip=None,
     start: Blocks | None = None,
     n_neurons=50,
-    max_iter=100,
+    max_iter=400,
 ) -> Blocks:
     """Blocks of a network that L-BFGS finds on the weight-decay objective itself, from blocks or from a random start.
 
@@ -361,8 +364,8 @@ def descend(
     z = forward(W, a)[1]
     empty = Design(X, np.zeros((0, n), dtype=bool), [], [], [], n_outputs)
     problem = Problem(empty, y, loss, GroupLasso(), alpha, sample_weight, fit_intercept, skip)
-    best = problem.best_intercept(z[:, 0] if n_outputs == 1 else z)
-    c = free.T @ np.broadcast_to(np.reshape(best, (-1, n_outputs)), (n, n_outputs)) / n
+    z = z[:, 0] if n_outputs == 1 else z
+    c = free.T @ np.broadcast_to(problem.best_intercept(z), z.shape).reshape(n, n_outputs) / n
     begin = np.concatenate([W.ravel(), a, c.ravel()])
     p = minimize(objective, begin, jac=True, method="L-BFGS-B", options=dict(maxiter=max_iter)).x
     W, a = p[: m * d].reshape(m, d), p[m * d : m * d + m]

@@ -234,7 +234,8 @@ def search(
 
 def spread(points: NDArray, most: int, radii: tuple[float, ...]) -> list[int]:
     """Up to ``most`` of the points, the earlier the better, far from each other as long as there are such."""
-    tree, chosen = cKDTree(points), []
+    tree = cKDTree(points)
+    chosen: list[int] = []
     for radius in radii:
         near = np.zeros(len(points), dtype=bool)
         for k in chosen:
