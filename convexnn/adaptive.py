@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.penalties import ConeGroupLasso, GroupLasso
-from convexnn.pricing import SPREAD, no_peaks, search
+from convexnn.penalties import ConeGroupLasso, FreeBiasConeGroupLasso, GroupLasso
+from convexnn.pricing import SPREAD, Peaks, no_peaks, search
 from convexnn.problem import Design, Problem, free_columns
 from convexnn.result import STATUSES, Result, relative_gap
 
@@ -30,6 +30,8 @@ MAX_NEW_CELLS = 100
 WIDE_BELOW = 0.02
 # Above this gap neurons have far to go, and descent on the network takes them across many walls at once.
 FAR = 1e-3
+# Free biases are searched for as the weights of a column this many times as long as the rows of the data.
+BIAS_COLUMN = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def solve_adaptively(
     random_state: np.random.Generator | None = None,
     callback: Callable[[dict], object] | None = None,
     skip: NDArray | None = None,
+    hidden_bias: str = "penalized",
 ) -> tuple[Problem, Result, Search]:
     """Optimum of the ReLU program over all patterns, as far as a thorough search can tell.
 
@@ -140,11 +143,13 @@ def solve_adaptively(
         Called with an entry of the history after each round.
     skip : array of shape (n_samples, n_skip), optional
         Features of an unpenalised linear term.
+    hidden_bias : {"penalized", "free", "none"}, default="penalized"
+        "free" leaves the weight of the ones column out of the norms.
 
     Returns
     -------
     problem : Problem
-        Over the cells listed last.
+        Over the cells listed in the best round.
     result : Result
         Its solution; ``history`` has one entry a round.
     search : Search
@@ -159,13 +164,14 @@ def solve_adaptively(
     rng = np.random.default_rng(0) if random_state is None else random_state
     none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
 
+    penalty = FreeBiasConeGroupLasso if hidden_bias == "free" else ConeGroupLasso
     remembered = {(sign, output): no_peaks(X) for sign in (1.0, -1.0) for output in range(n_outputs)}
 
     def program(blocks, alpha):
         pattern = np.arange(len(blocks.sign))
         design = Design(X, blocks.patterns, pattern, blocks.sign, blocks.output, n_outputs)
-        penalty = ConeGroupLasso(X, blocks.patterns, pattern)
-        return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept, skip)
+        cones = penalty(X, blocks.patterns, pattern)
+        return Problem(design, y, loss, cones, alpha, sample_weight, fit_intercept, skip)
 
     def price(theta, blocks, n_random, n_climbs, n_generations):
         """Largest price, number of starts, and the cells with prices above alpha that are to be listed."""
@@ -173,18 +179,17 @@ def solve_adaptively(
         largest, looked, new = 0.0, 0, none
         for sign, output in remembered:
             own = (blocks.sign == sign) & (blocks.output == output)
-            t, known = sign * theta[:, output], blocks.V[own]
-            peaks, n_starts = search(X, t, known, remembered[sign, output], n_random, n_climbs, n_generations, rng)
-            remembered[sign, output] = peaks.apart(n_climbs, SPREAD[1:4])
-            largest, looked = max(largest, peaks.prices.max(initial=0.0)), looked + n_starts
-            above = peaks.take(np.flatnonzero(peaks.prices > alpha * (1 + 0.1 * solver.tol)))
-            above = above.apart(MAX_NEW_CELLS, SPREAD)
-            size = len(above.V)
-            unit = above.V / above.prices[:, None]
-            new = new.join(Blocks(above.patterns, np.full(size, sign), np.full(size, output), unit))
+            effort = (remembered[sign, output], n_random, n_climbs, n_generations, rng)
+            peaks, prices, V, n_starts = find(X, sign * theta[:, output], blocks.V[own], penalty, *effort)
+            remembered[sign, output] = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
+            largest, looked = max(largest, prices.max(initial=0.0)), looked + n_starts
+            above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
+            above = above[peaks.take(above).apart(MAX_NEW_CELLS, SPREAD)]
+            sign_of, output_of = np.full(len(above), sign), np.full(len(above), output)
+            new = new.join(Blocks(peaks.patterns[above], sign_of, output_of, V[above] / prices[above, None]))
         return float(largest), looked, new
 
-    local = partial(descend, X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip)
+    local = partial(descend, X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip, hidden_bias)
     _, theta = program(none, 1.0).null_model
     alpha_max, _, new = price(theta, none, 100, 30, 1)
     smooth = bool(np.isfinite(loss.lipschitz))
@@ -195,9 +200,7 @@ def solve_adaptively(
         if smooth:
             # Small alphas keep many neurons, and local descent from few ends percents above the optimum.
             width = int(np.clip(WIDE_BELOW * alpha_max / alpha, 1, 6) * 50)
-            moved = descend(
-                X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip, None, width, 2 * width
-            )
+            moved = local(n_neurons=width, max_iter=2 * width)
             blocks = blocks.join(moved)
     history: list[dict] = []
     seen = Search(0, np.inf, np.inf, 0)
@@ -250,9 +253,7 @@ def solve_adaptively(
             blocks = blocks.join(new.weightless())
             if gap > FAR and smooth:
                 seed = blocks.join(replace(new, V=new.V * 0.3 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
-                moved = descend(
-                    X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip, seed, max_iter=400
-                )
+                moved = local(seed)
                 blocks = blocks.weightless().join(moved)
             inner_tol = min(inner_tol, max(0.1 * gap, 0.2 * solver.tol))
             if len(blocks.sign) == before:
@@ -270,6 +271,10 @@ def solve_adaptively(
         dual, theta = problem.dual_bound(problem.null_model[1])
         best = (problem, Result(V, c, theta, problem.objective(V, c), dual, status, "", n_iter))
     problem, result = best
+    # The best bound may stem from a later round than the best network.
+    dual, theta = problem.dual_bound(anchor)
+    if dual > result.dual:
+        result = replace(result, dual=dual, theta=theta)
     result = replace(result, status=status, message=STATUSES[status], n_iter=n_iter, history=history)
     return problem, result, seen
 
@@ -283,12 +288,13 @@ def search_alpha_max(
     n_outputs: int,
     random_state: np.random.Generator,
     skip: NDArray | None = None,
+    hidden_bias: str = "penalized",
 ) -> float:
     """Largest price found over all patterns at the best constant prediction: a lower bound of the true alpha_max.
 
     Parameters
     ----------
-    X, y, loss, sample_weight, fit_intercept, n_outputs, random_state, skip
+    X, y, loss, sample_weight, fit_intercept, n_outputs, random_state, skip, hidden_bias
         As in ``solve_adaptively``.
 
     Returns
@@ -297,15 +303,39 @@ def search_alpha_max(
     """
     empty = np.zeros((0, len(X)), dtype=bool)
     design = Design(X, empty, [], [], [], n_outputs)
-    penalty = ConeGroupLasso(X, empty, design.pattern)
-    problem = Problem(design, y, loss, penalty, 1.0, sample_weight, fit_intercept, skip)
+    penalty = FreeBiasConeGroupLasso if hidden_bias == "free" else ConeGroupLasso
+    cones = penalty(X, empty, design.pattern)
+    problem = Problem(design, y, loss, cones, 1.0, sample_weight, fit_intercept, skip)
     theta = problem.null_model[1].reshape(len(X), n_outputs)
-    none = np.zeros((0, X.shape[1]))
+    none, effort = np.zeros((0, X.shape[1])), (no_peaks(X), 100, 30, 2, random_state)
     return max(
-        float(search(X, sign * column, none, no_peaks(X), 100, 30, 2, random_state)[0].prices.max(initial=0.0))
+        float(find(X, sign * column, none, penalty, *effort)[1].max(initial=0.0))
         for column in theta.T
         for sign in (1.0, -1.0)
     )
+
+
+def find(
+    X: NDArray, t: NDArray, known: NDArray, penalty: type, remembered: Peaks, *effort
+) -> tuple[Peaks, NDArray, NDArray, int]:
+    """Peaks of a search, their prices in the norm of the penalty, vectors with these prices as norms, and its starts.
+
+    With free biases the search runs with a long ones column, in whose norm biases hardly count; the cells that it
+    finds are then priced exactly.
+    """
+    if penalty is ConeGroupLasso:
+        peaks, n_starts = search(X, t, known, remembered, *effort)
+        return peaks, peaks.prices, peaks.V, n_starts
+    scale = np.ones(X.shape[1])
+    scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0
+    peaks, n_starts = search(X * scale, t, known / scale, remembered, *effort)
+    peaks = peaks.take(peaks.apart(2 * MAX_NEW_CELLS, SPREAD))
+    # The prox of a threshold shortens every vector by the threshold.
+    threshold = 0.5 * peaks.prices.max(initial=0.0)
+    V, _ = penalty(X, peaks.patterns, np.arange(len(peaks.V))).prox((peaks.patterns * t) @ X, threshold)
+    lengths = np.linalg.norm(V[:, :-1], axis=1)
+    prices = np.where(lengths > 0, lengths + threshold, 0.0)
+    return peaks, prices, V * (prices / np.maximum(lengths, 1e-300))[:, None], n_starts
 
 
 def descend(
@@ -318,6 +348,7 @@ def descend(
     n_outputs,
     rng,
     skip=None,
+    hidden_bias="penalized",
     start: Blocks | None = None,
     n_neurons=50,
     max_iter=400,
@@ -327,12 +358,14 @@ def descend(
     Every neuron feeds one output. The point is not to be optimal but to bring patterns worth listing.
     """
     n, d = X.shape
+    decayed = np.ones(d)
+    decayed[-1:] = hidden_bias != "free"
     if start is None:
         output = np.arange(n_neurons * n_outputs) % n_outputs
         W = rng.standard_normal((len(output), d)) / np.sqrt(d)
         a = 0.5 * rng.choice([-1.0, 1.0], len(output))
     else:
-        lengths = np.linalg.norm(start.V, axis=1)
+        lengths = np.linalg.norm(start.V * decayed, axis=1)
         keep = lengths > 0
         output, root = start.output[keep], np.sqrt(lengths[keep])
         W, a = start.V[keep] / root[:, None], start.sign[keep] * root
@@ -356,8 +389,8 @@ def descend(
         back = (hidden > 0).astype(float)
         for o, part in enumerate(feeding):
             back[:, part] *= g[:, o, None]
-        slope_W = a[:, None] * (back.T @ X) + alpha * W
-        value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (np.sum(W * W) + a @ a)
+        slope_W = a[:, None] * (back.T @ X) + alpha * decayed * W
+        value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (np.sum(decayed * W * W) + a @ a)
         return value, np.concatenate([slope_W.ravel(), slope_a, (free.T @ g).ravel()])
 
     # Neurons that first have to stand in for the unpenalised terms would lose their places.
@@ -381,8 +414,8 @@ def blocks_of(network: Network, X: NDArray, hidden_bias: str) -> Blocks:
     network : Network
         A ReLU network.
     X : array of shape (n_samples, n_features)
-        The data, with its ones column if ``hidden_bias="penalized"``.
-    hidden_bias : {"penalized", "none"}
+        The data, with its ones column if ``hidden_bias`` is not "none".
+    hidden_bias : {"penalized", "free", "none"}
         Whether biases are the last coordinate.
 
     Returns
@@ -390,7 +423,7 @@ def blocks_of(network: Network, X: NDArray, hidden_bias: str) -> Blocks:
     blocks : Blocks
     """
     W = network.hidden_weights
-    if hidden_bias == "penalized":
+    if hidden_bias != "none":
         W = np.column_stack([W, network.hidden_biases])
     amounts = network.output_weights.reshape(network.n_neurons, network.n_outputs)
     neuron, output = np.nonzero(amounts)

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--alpha", default="auto", help="weight decay on the sum of losses, or auto (default)")
     fit.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
     fit.add_argument("--activation", choices=sorted(ACTIVATIONS), default="relu")
-    fit.add_argument("--patterns", choices=["auto", "exact", "sampled", "adaptive"], default="auto")
+    fit.add_argument("--patterns", choices=["auto", "adaptive", "exact", "sampled"], default="auto")
     fit.add_argument("--n-patterns", type=int, default=1000, metavar="N")
     fit.add_argument("--solver", choices=["auto", *sorted(SOLVERS)], default="auto")
     fit.add_argument("--hidden-bias", choices=["penalized", "free", "none"], default="penalized")
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--tol", type=float, default=1e-4, help="relative duality gap to stop at (default: 1e-4)")
     fit.add_argument("--max-iter", type=int, default=20_000, metavar="N")
     fit.add_argument("--max-time", type=float, metavar="SECONDS")
+    fit.add_argument("--init", metavar="MODEL.npz", help="start from a saved network of the same features")
     fit.add_argument("--test-share", type=float, default=0.2, help="rows kept for the test score (default: 0.2)")
     fit.add_argument("--no-standardize", action="store_true", help="use the features as they are")
     fit.add_argument("--seed", type=int, default=0, help="of the split and of sampled patterns (default: 0)")
@@ -135,6 +136,17 @@ def _fit(arguments: argparse.Namespace) -> None:
     scaler = StandardScaler(with_mean=not arguments.no_standardize, with_std=not arguments.no_standardize).fit(X[train])
     estimator = ConvexReLURegressor if task == "regression" else ConvexReLUClassifier
     options = dict(loss=arguments.loss) if arguments.loss else {}
+    init = None
+    if arguments.init:
+        # Saved networks take raw features.
+        mean = np.zeros(X.shape[1]) if scaler.mean_ is None else scaler.mean_
+        scale = np.ones(X.shape[1]) if scaler.scale_ is None else scaler.scale_
+        init = Network.load(arguments.init)
+        if init.hidden_weights.shape[1] != X.shape[1]:
+            raise ValueError(
+                f"--init must be a network of {X.shape[1]} features, got one of {init.hidden_weights.shape[1]}."
+            )
+        init = init.for_raw_inputs(-mean / scale, 1 / scale)
     model = estimator(
         alpha,
         activation=arguments.activation,
@@ -147,6 +159,7 @@ def _fit(arguments: argparse.Namespace) -> None:
         tol=arguments.tol,
         max_iter=arguments.max_iter,
         max_time=arguments.max_time,
+        init=init,
         random_state=arguments.seed,
         verbose=0 if arguments.quiet else 1,
         **options,

@@ -26,6 +26,7 @@ from convexnn.adaptive import blocks_of, search_alpha_max, solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.certificate import certify_listed
 from convexnn.losses import LOSSES, get_loss
+from convexnn.network import Network
 from convexnn.solvers import SOLVERS
 
 #: alpha="auto" is this share of alpha_max; docs/alpha.md has the table of test errors it was chosen by.
@@ -51,6 +52,7 @@ class _TwoLayerNetwork(BaseEstimator):
         max_iter=20_000,
         max_time=None,
         warm_start=False,
+        init=None,
         random_state=None,
         verbose=0,
     ):
@@ -67,6 +69,7 @@ class _TwoLayerNetwork(BaseEstimator):
         self.max_iter = max_iter
         self.max_time = max_time
         self.warm_start = warm_start
+        self.init = init
         self.random_state = random_state
         self.verbose = verbose
 
@@ -77,7 +80,10 @@ class _TwoLayerNetwork(BaseEstimator):
         keep = weights > 0
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
         lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
-        if self.patterns == "adaptive":
+        adaptive = self.patterns == "adaptive"
+        if self.patterns == "auto" and self.activation == "relu":
+            adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
+        if adaptive:
             return self._fit_adaptively(rows, lifted, y, loss, weights, sample_weight, n_outputs, start)
         arrangement = self._arrangement(X, lifted, keep)
         activation = ACTIVATIONS[self.activation]()
@@ -110,26 +116,33 @@ class _TwoLayerNetwork(BaseEstimator):
             raise ValueError(
                 "patterns='adaptive' needs activation='relu', got 'gated_relu': gates have no best direction."
             )
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        rng = np.random.default_rng(seed)
-        skip = rows if self.skip_connection else None
-        fixed = (self.fit_intercept, n_outputs, rng)
-        alpha_max = search_alpha_max(lifted, y, loss, weights, *fixed, skip)
-        even = search_alpha_max(lifted, y, loss, sample_weight, *fixed) if self.alpha == "auto" else 0.0
-        alpha = self._alpha(even, weights, sample_weight)
         previous = self._previous_network(n_outputs, rows)
+        # Equal rows become one and rows are sorted, so that neither repetitions nor the order of rows change the fit.
+        _, first, group = np.unique(np.column_stack([lifted, y]), axis=0, return_index=True, return_inverse=True)
+        group = group.ravel()
+        rows, lifted, y = rows[first], lifted[first], y[first]
+        share = weights / np.bincount(group, weights)[group]
+        weights, sample_weight = np.bincount(group, weights), np.bincount(group, sample_weight)
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        skip = rows if self.skip_connection else None
+        common = (self.fit_intercept, n_outputs, rng)
+        alpha_max = search_alpha_max(lifted, y, loss, weights, *common, skip, self.hidden_bias)
+        even = search_alpha_max(lifted, y, loss, sample_weight, *common) if self.alpha == "auto" else 0.0
+        alpha = self._alpha(even, weights, sample_weight)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
         solver, progress = self._solver(loss, start)
-        problem, result, found = solve_adaptively(
-            lifted, y, loss, alpha, weights, self.fit_intercept, n_outputs, solver, blocks, rng, progress, skip
-        )
+        data = (lifted, y, loss, alpha, weights, self.fit_intercept, n_outputs)
+        problem, result, found = solve_adaptively(*data, solver, blocks, rng, progress, skip, self.hidden_bias)
         if progress is not None:
             progress.close()
         network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
         self.network_ = network.merge().prune(rows)
-        self.arrangement_ = patterns_of(self.network_, rows, hidden_bias=self.hidden_bias)
         certificate = certify_listed(self.network_, rows, problem, result.theta, False)
-        certificate = replace(certificate, n_searched=found.n_starts, price_found=found.price)
+        self.arrangement_ = patterns_of(self.network_, rows[group], hidden_bias=self.hidden_bias)
+        share = share.reshape((-1,) + (1,) * (result.theta.ndim - 1))
+        result = replace(result, theta=share * result.theta[group])
+        theta = share * certificate.theta[group]
+        certificate = replace(certificate, theta=theta, n_searched=found.n_starts, price_found=found.price)
         return self._finish(problem, result, certificate, alpha_max)
 
     def _alpha(self, even, weights, sample_weight):
@@ -191,12 +204,38 @@ class _TwoLayerNetwork(BaseEstimator):
         return sample_patterns(lifted, self.n_patterns, random_state=seed)
 
     def _previous_network(self, n_outputs, rows):
-        """The network to start from, if ``warm_start`` and it is of the same kind."""
+        """The network to start from: of the previous fit, if ``warm_start`` and it is of the same kind, or init."""
         network = getattr(self, "network_", None) if self.warm_start else None
+        if network is None and self.init is not None:
+            return self._initial_network(n_outputs, rows)
         if network is None or not network.n_neurons or network.hidden_weights.shape[1] != rows.shape[1]:
             return None
         same = network.n_outputs == n_outputs and (network.gate_weights is None) == (self.activation == "relu")
         return network if same and (self.hidden_bias != "none" or not network.hidden_biases.any()) else None
+
+    def _initial_network(self, n_outputs, rows):
+        """``init`` as a Network; ValueError when it does not fit the data or the activation."""
+        network = getattr(self.init, "network_", self.init)
+        if not isinstance(network, Network):
+            coefs, biases = list(getattr(network, "coefs_", [])), list(getattr(network, "intercepts_", []))
+            if len(coefs) != 2 or getattr(network, "activation", None) != "relu":
+                raise ValueError(
+                    "init must be a Network or a fitted estimator with one hidden ReLU layer (ConvexReLURegressor, "
+                    f"MLPRegressor, ...), got {self.init!r}."
+                )
+            output = coefs[1][:, 0] if coefs[1].shape[1] == 1 else coefs[1]
+            network = Network(coefs[0].T, biases[0], output, biases[1][0] if len(biases[1]) == 1 else biases[1])
+        n_features = network.hidden_weights.shape[1]
+        if n_features != rows.shape[1] or network.n_outputs != n_outputs:
+            raise ValueError(
+                f"init must have {rows.shape[1]} features and {n_outputs} outputs, got {n_features} features and "
+                f"{network.n_outputs} outputs."
+            )
+        if (network.gate_weights is None) != (self.activation == "relu"):
+            raise ValueError(f"init must be a {self.activation} network for activation={self.activation!r}.")
+        if self.hidden_bias == "none" and network.hidden_biases.any():
+            raise ValueError("init must have no hidden biases for hidden_bias='none', got a network with biases.")
+        return network.balance()
 
     def _check_parameters(self, losses):
         """ValueError that names the parameter, what was expected and what came."""
@@ -235,11 +274,6 @@ class _TwoLayerNetwork(BaseEstimator):
                 raise ValueError(
                     "hidden_bias='free' needs fit_intercept=True, got False: a neuron with zero weights and a free "
                     "bias is a free constant."
-                )
-            if isinstance(self.patterns, str) and self.patterns == "adaptive":
-                raise ValueError(
-                    "hidden_bias='free' needs patterns='exact', 'sampled', 'auto' or an Arrangement, got 'adaptive': "
-                    "the search over all patterns prices neurons by the norm of weights and bias."
                 )
         if not isinstance(self.patterns, Arrangement):
             choice("patterns", ["auto", "exact", "sampled", "adaptive"])
@@ -286,20 +320,20 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         ``convexnn.losses.Huber(delta=0.5)`` sets a parameter. "absolute" and "quantile" need solver="cvxpy".
     activation : {"relu", "gated_relu"}, default="relu"
         "gated_relu" fixes the gates and drops the cone constraints: a faster relaxation, not a ReLU network.
-    patterns : {"auto", "exact", "sampled", "adaptive"} or Arrangement, default="auto"
-        "exact" lists every activation pattern of the data (few samples, few features), "sampled" draws
-        ``n_patterns`` random gates, "auto" is exact if there are at most ``n_patterns`` patterns. "adaptive" searches
-        all patterns for those that matter (ReLU only) and stops when a thorough search finds no better neuron;
-        ``alpha_max_`` is then the largest price found.
+    patterns : {"auto", "adaptive", "exact", "sampled"} or Arrangement, default="auto"
+        "adaptive" (ReLU only) searches all activation patterns for those that matter and stops when a thorough search
+        finds no better neuron; ``alpha_max_`` is then the largest price found. "exact" lists every pattern of the data
+        (few samples, few features), "sampled" draws ``n_patterns`` random gates. "auto" is exact if there are at most
+        ``n_patterns`` patterns, else adaptive for ReLU and sampled for gated ReLU.
     n_patterns : int, default=1000
-        Number of gates to draw.
+        Number of gates to draw, and up to which "auto" lists all patterns.
     solver : {"auto", "newton", "fista", "cvxpy"}, default="auto"
         "auto" is "newton" for smooth losses, "cvxpy" for the others.
     fit_intercept : bool, default=True
         Unpenalised output bias.
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
-        Whether neurons have a bias, and whether it counts in the weight decay. "free" is for ReLU with an intercept and
-        listed patterns; shifting the features does not change its optimum.
+        Whether neurons have a bias, and whether it counts in the weight decay. "free" is for ReLU with an intercept;
+        shifting the features does not change its optimum.
     skip_connection : bool, default=False
         Add an unpenalised linear term to the network: neurons then explain only what a linear model does not.
         alpha="auto" stays what it is without it.
@@ -311,8 +345,11 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         Limit in seconds; the best network so far is kept, with its gap.
     warm_start : bool, default=False
         Start from the network of the previous fit, whose patterns join the list.
+    init : Network or fitted estimator, optional
+        Start from this network: ours, or one hidden ReLU layer of ``MLPRegressor`` or ``MLPClassifier``. Its patterns
+        join the list; "adaptive" starts from its neurons instead of a local descent.
     random_state : int, RandomState or None
-        Seed of the sampled patterns.
+        Seed of the sampled patterns, or of the search's random starts.
     verbose : int, default=0
         Progress on standard error.
 
@@ -360,6 +397,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         max_iter=20_000,
         max_time=None,
         warm_start=False,
+        init=None,
         random_state=None,
         verbose=0,
     ):
@@ -377,6 +415,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
             max_iter=max_iter,
             max_time=max_time,
             warm_start=warm_start,
+            init=init,
             random_state=random_state,
             verbose=verbose,
         )
@@ -436,7 +475,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
     loss : {"log_loss", "squared_hinge", "hinge"} or loss object, default="log_loss"
         The hinge losses are for two classes; "hinge" needs solver="cvxpy".
     activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, tol, max_iter, max_time, \
-    warm_start, random_state, verbose
+    warm_start, init, random_state, verbose
         As in ConvexReLURegressor.
     class_weight : dict, "balanced" or None
         Factors of the losses by class; "balanced" makes the classes equally heavy.
@@ -472,6 +511,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
         max_iter=20_000,
         max_time=None,
         warm_start=False,
+        init=None,
         random_state=None,
         verbose=0,
         class_weight=None,
@@ -490,6 +530,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
             max_iter=max_iter,
             max_time=max_time,
             warm_start=warm_start,
+            init=init,
             random_state=random_state,
             verbose=verbose,
         )

@@ -88,11 +88,11 @@ class Peaks:
         first = np.unique(np.packbits(every.patterns[order], axis=1), axis=0, return_index=True)[1]
         return every.take(order[np.sort(first)])
 
-    def apart(self, most: int, radii: tuple[float, ...]) -> Peaks:
-        """Up to ``most`` of the promising peaks, far from each other as long as there are such."""
+    def apart(self, most: int, radii: tuple[float, ...]) -> NDArray[np.intp]:
+        """Up to ``most`` promising peaks, far from each other as long as there are such."""
         prices = self.prices
-        good = self.take(np.flatnonzero(prices >= PROMISING * prices.max(initial=0.0)))
-        return good.take(spread(good.V / good.prices[:, None], most, radii))
+        good = np.flatnonzero(prices >= PROMISING * prices.max(initial=0.0))
+        return good[spread(self.V[good] / prices[good, None], most, radii)]
 
 
 def no_peaks(X: NDArray) -> Peaks:
@@ -102,13 +102,14 @@ def no_peaks(X: NDArray) -> Peaks:
 
 
 def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_steps: int = 10) -> tuple[Peaks, int]:
-    r"""From the cell of each start to better ones until there is none: the price there is a local maximum, exactly.
+    r"""From the cell of each start to better ones until there is none: the price there is a local maximum.
 
     Samples with t_i >= 0 bend the price t^T (X u)_+ upwards: with their activations held fixed it is bounded below by
     a function that is linear, on the cone of the other samples' activations, in u. Its maximum over unit vectors is
     the length of a projection v = g + sum_i lam_i n_i of g = X^T D t onto that cone, n_i the unit rows that hold with
     equality, turned inward, lam_i >= 0. A step moves to v, where samples with t_i >= 0 take the activations they have
-    there, and samples with t_i < 0 are crossed if lam_i > -t_i |x_i|: exactly then the price rises behind them.
+    there, and samples with t_i < 0 are crossed if lam_i > -t_i |x_i|: exactly then the price rises behind them. Where
+    samples of both signs lie on one hyperplane (parallel rows) a climb may end below the maximum.
 
     Parameters
     ----------
@@ -139,20 +140,22 @@ def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_step
     # A projection is no shorter than the price at the start, so that only starts below half of the best are lost.
     floor = 0.5 * np.max((np.maximum(side, 0.0) @ t) / np.linalg.norm(U, axis=1), initial=0.0)
     lengths = np.linalg.norm(X, axis=1)
-    walls = np.flatnonzero(t < 0)
+    # Without any, a sample that costs nothing stands in.
+    walls = np.flatnonzero(t < 0) if (t < 0).any() else np.array([0])
     place = np.full(len(X) + 1, -1)
     place[walls] = np.arange(len(walls))
     rows = X[walls] / np.where(lengths[walls] > 0, lengths[walls], 1.0)[:, None]
     cost = -t[walls] * lengths[walls]
     prices, V, active = np.zeros(len(U)), np.zeros(U.shape), place[active]
-    k, n_cells = np.arange(len(U)), 0
+    k, n_cells, fresh = np.arange(len(U)), 0, np.zeros(len(U), dtype=bool)
     for _ in range(max_steps):
         n_cells += len(k)
         at, pull = patterns[np.ix_(k, walls)], (patterns[k] * t) @ X
         W, on = project_onto_cones(pull, rows, at, active[k], floor)
         side = W @ X.T
         price = (np.maximum(side, 0.0) @ t) / np.maximum(np.linalg.norm(W, axis=1), 1e-300)
-        up = price > prices[k] * (1 + 1e-12)
+        # Where samples have turned the same vector may have other multipliers, which tell where to cross.
+        up = (price > prices[k] * (1 + 1e-12)) | (fresh[k] & (price >= prices[k] * (1 - 1e-12)))
         k, at, pull, on, side = k[up], at[up], pull[up], on[up], side[up]
         if not len(k):
             break
@@ -169,9 +172,10 @@ def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_step
         cell, slot = np.nonzero(passed)
         patterns[k[cell], walls[on[cell, slot]]] ^= True
         active[k] = np.where(passed, -1, on)
-        k = k[turned.any(axis=1) | passed.any(axis=1)]
+        fresh[k] = turned.any(axis=1)
+        k = k[fresh[k] | passed.any(axis=1)]
     V *= (prices / np.maximum(np.linalg.norm(V, axis=1), 1e-300))[:, None]
-    peaks = Peaks(patterns, V, np.where(active >= 0, walls[active], -1) if len(walls) else active)
+    peaks = Peaks(patterns, V, np.where(active >= 0, walls[active], -1))
     return no_peaks(X).join(peaks.take(np.flatnonzero(prices > 0))), n_cells
 
 
@@ -224,7 +228,7 @@ def search(
     peaks, n_cells = climb(X, t, np.concatenate([starts, remembered.V]), np.concatenate([fresh, remembered.active]))
     n_starts = n_random + len(known) + n_cells
     for _ in range(n_generations):
-        base = peaks.apart(n_climbs, SPREAD[1:4])
+        base = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
         U = base.V / base.prices[:, None]
         U += rng.choice(STEPS, (len(U), 1)) * rng.standard_normal(U.shape) / np.sqrt(d)
         more, n_cells = climb(X, t, U, base.active)

@@ -1,11 +1,11 @@
-"""The search for neurons, judged by the list of all patterns and SciPy's NNLS."""
+"""The search for neurons, judged by the price itself, sample by sample, and by a list of every cell and wall."""
+
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from scipy.optimize import nnls
 
-from convexnn.arrangements import enumerate_patterns
-from convexnn.pricing import ascend, distinct, neighbours, price_cells, search
+from convexnn.pricing import Peaks, ascend, climb, no_peaks, search, spread
 
 
 def gaussian(rng, n, d):
@@ -24,7 +24,22 @@ def centred_integers_and_zero_rows(rng, n, d):
     return rng.integers(-1, 2, (n, d)).astype(float)
 
 
-FAMILIES = [gaussian, with_ones, integer_grid, centred_integers_and_zero_rows]
+def equal_parallel_and_opposite_rows(rng, n, d):
+    some = rng.standard_normal((n // 3 + 1, d))
+    return np.concatenate([some, some * rng.choice([1.0, 2.0], (len(some), 1)), -some])[:n]
+
+
+FAMILIES = [gaussian, with_ones, integer_grid, centred_integers_and_zero_rows, equal_parallel_and_opposite_rows]
+GENERIC = [gaussian, with_ones]
+
+
+def dual_variable(rng, n, kind):
+    if kind == "integers":
+        return rng.integers(-2, 3, n).astype(float)
+    t = rng.standard_normal(n)
+    if kind == "zeros":
+        t[rng.random(n) < 0.4] = 0.0
+    return t
 
 
 def unit(X):
@@ -34,31 +49,97 @@ def unit(X):
 
 def height(X, t, U):
     """t^T (X u)_+ of every row u, sample by sample."""
-    return np.array([sum(t[i] * max(x @ u, 0.0) for i, x in enumerate(X)) for u in U])
+    U, total = np.asarray(U), np.zeros(len(U))
+    for x, weight in zip(X, t):
+        total += weight * np.maximum((U * x).sum(axis=1), 0.0)
+    return total
 
 
-def best_in_cell(X, t, pattern):
-    """Projection of X^T D t onto the cone of the pattern."""
-    B = np.where(pattern, 1.0, -1.0)[:, None] * unit(X)
-    q = X.T @ (pattern * t)
-    return q + B.T @ nnls(B.T, -q)[0]
+def scale(X, t):
+    return max(np.linalg.norm(X, axis=1) @ np.abs(t), 1e-300)
 
 
-def exact_maximum(X, t):
-    """The largest price of any neuron of norm at most 1: over all patterns, in the cone of each."""
-    return max(np.linalg.norm(best_in_cell(X, t, p)) for p in enumerate_patterns(X).patterns.T)
+def lines_of(X):
+    """One unit row for each hyperplane."""
+    kept = []
+    for x in unit(X)[np.any(X, axis=1)]:
+        if all(abs(abs(x @ other) - 1) > 1e-12 for other in kept):
+            kept.append(x)
+    return kept
 
 
-def look(X, t, rng, n_random=200, directions=None, patterns=None):
+def brute_force(X, t):
+    """The largest price of a unit vector, or 0: the best point of every wall, and meeting of walls, of every cell.
+
+    Within a cell and on a meeting of walls the price is linear, so that its maximum is the projected slope.
+    """
+    d, rng = X.shape[1], np.random.default_rng(0)
+    meetings = [np.eye(d)]
+    for size in range(1, d):
+        for rows in combinations(lines_of(X), size):
+            _, lengths, axes = np.linalg.svd(np.array(rows))
+            if lengths[-1] > 1e-9:
+                meetings.append(axes[size:])
+    # Inner points of cells: from all over the sphere, and from around every corner.
+    corners = np.array([sign * axes[0] for axes in meetings for sign in (1.0, -1.0) if len(axes) == 1]).reshape(-1, d)
+    around = np.repeat(corners, 40, axis=0)
+    around += rng.choice([1e-3, 1e-6], (len(around), 1)) * rng.standard_normal(around.shape)
+    patterns = np.concatenate([rng.standard_normal((3000, d)), around]) @ X.T > 0
+    _, first = np.unique(np.packbits(patterns, axis=1), axis=0, return_index=True)
+    slopes = (patterns[first] * t) @ X
+    best = 0.0
+    for axes in meetings:
+        W = slopes @ axes.T
+        lengths = np.linalg.norm(W, axis=1)
+        some = lengths > 1e-9 * scale(X, t)
+        U = W[some] / lengths[some, None]
+        best = max(best, np.max(np.maximum(X @ axes.T @ U.T, 0.0).T @ t, initial=0.0))
+    return best
+
+
+def check_peaks(peaks, X, t):
+    """Every peak is what it says it is: a vector of its cell, as long as its price is high, on its active samples."""
     n, d = X.shape
-    directions = np.zeros((0, d)) if directions is None else directions
-    patterns = np.zeros((0, n), dtype=bool) if patterns is None else patterns
-    return search(X, unit(X), t, directions, patterns, n_random, 30, rng)
+    assert peaks.patterns.shape == (len(peaks.V), n) and peaks.patterns.dtype == bool
+    assert peaks.V.shape == peaks.active.shape == (len(peaks.V), d)
+    assert np.array_equal(peaks.prices, np.linalg.norm(peaks.V, axis=1))
+    assert np.all(peaks.prices > 0) and np.all(np.diff(peaks.prices) <= 0)
+    assert len({tuple(p) for p in peaks.patterns}) == len(peaks.V)
+    U, rounding = peaks.V / peaks.prices[:, None], 1e-13 * scale(X, t)
+    assert np.allclose(height(X, t, U), peaks.prices, rtol=0, atol=rounding)
+    for pattern, u, on in zip(peaks.patterns, U, peaks.active):
+        side = unit(X) @ u
+        # A projection is within 1e-12 of its cone relative to its length, which can be far below that of the slope.
+        assert np.min(np.where(pattern, side, -side), initial=0.0) >= -1e-9
+        on = on[on >= 0]
+        assert len(set(on)) == len(on) and np.all(on < n)
+        assert np.abs(side[on]).max(initial=0.0) <= 1e-9
+        assert np.all(t[on] < 0)
+
+
+def rises(X, t, u, size, rng, n_directions=300):
+    """How much a small step away from u raises the price, at most: in any direction, and straight off the walls."""
+    directions = rng.standard_normal((n_directions, len(u)))
+    directions = np.concatenate([directions, unit(X), -unit(X)])
+    near = unit(u + size * directions)
+    return height(X, t, near).max() - height(X, t, [u])[0]
+
+
+def ones(k, d):
+    return np.full((k, d), -1)
+
+
+def climb_fresh(X, t, U, max_steps=200):
+    return climb(X, t, U, ones(len(U), X.shape[1]), max_steps)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Gradient steps
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("n, d", [(1, 2), (5, 2), (20, 3), (30, 6), (4, 9)])
-def test_no_climb_goes_down(family, n, d):
+def test_no_step_goes_down(family, n, d):
     rng = np.random.default_rng([n, d])
     X, t, starts = family(rng, n, d), rng.standard_normal(n), rng.standard_normal((40, d))
     before = height(X, t, unit(starts))
@@ -67,12 +148,11 @@ def test_no_climb_goes_down(family, n, d):
         assert U.shape == starts.shape
         assert np.allclose(np.linalg.norm(U, axis=1), 1.0, atol=1e-12)
         after = height(X, t, U)
-        # Rounding of sums of n products.
-        assert np.all(after >= before - 1e-13 * n * np.abs(t).max() * np.abs(X).max())
+        assert np.all(after >= before - 1e-14 * scale(X, t))
         before = after
 
 
-def test_climbs_leave_their_starts_alone():
+def test_steps_leave_their_starts_alone():
     rng = np.random.default_rng(0)
     X, t, starts = rng.standard_normal((8, 3)), rng.standard_normal(8), rng.standard_normal((5, 3))
     kept = starts.copy()
@@ -81,7 +161,7 @@ def test_climbs_leave_their_starts_alone():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_climbs_on_a_line_give_unit_vectors(seed):
+def test_steps_on_a_line_give_unit_vectors(seed):
     """One feature: the way from -1 to 1 leads through zero, which is no neuron."""
     rng = np.random.default_rng(seed)
     X, t = rng.standard_normal((9, 1)), rng.standard_normal(9)
@@ -91,7 +171,7 @@ def test_climbs_on_a_line_give_unit_vectors(seed):
 
 
 @pytest.mark.parametrize("n, d", [(1, 2), (12, 3), (25, 5)])
-def test_climbs_reach_a_slope_of_zero_within_a_cell(n, d):
+def test_steps_reach_a_slope_of_zero_within_a_cell(n, d):
     """Where no sample is near its hyperplane, the gradient at the end points along the weights."""
     rng = np.random.default_rng([n, d])
     X, t = rng.standard_normal((n, d)), rng.standard_normal(n)
@@ -103,119 +183,360 @@ def test_climbs_reach_a_slope_of_zero_within_a_cell(n, d):
             assert np.linalg.norm(g - (g @ u) * u) <= 1e-2 * np.linalg.norm(X) * np.linalg.norm(t)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("n, d", [(1, 2), (15, 1), (20, 3), (25, 6)])
-def test_price_of_a_cell(family, n, d):
-    rng = np.random.default_rng([n, d])
-    X, t = family(rng, n, d), rng.standard_normal(n)
-    patterns = np.concatenate([rng.standard_normal((30, d)) @ X.T >= 0, rng.random((5, n)) < 0.5])
-    prices, V, active = price_cells(X, unit(X), t, patterns)
-    assert prices.shape == (35,) and V.shape == (35, d) and active.shape == (35, d)
-    scale = np.linalg.norm(X) * np.linalg.norm(t)
-    for price, v, on, pattern in zip(prices, V, active, patterns):
-        # NNLS stops at about 1e-15 in the multipliers, which nearly parallel rows amplify.
-        assert np.allclose(v, best_in_cell(X, t, pattern), atol=1e-9 * scale)
-        assert np.isclose(price, np.linalg.norm(v), atol=1e-12 * scale)
-        # The price is attained: the neuron v / |v| has it.
-        if price > 1e-6 * scale:
-            assert np.isclose(height(X, t, [v / price])[0], price, atol=1e-9 * scale)
-            assert np.abs(unit(X)[on[on >= 0]] @ v).max(initial=0.0) <= 1e-9 * price
+# ---------------------------------------------------------------------------------------------------------------------
+# Lists of peaks
 
 
-def test_neighbours_flip_the_active_samples_and_nothing_else():
-    rng = np.random.default_rng(0)
-    patterns = rng.random((6, 9)) < 0.5
-    active = np.array([[-1, -1, -1], [4, -1, -1], [-1, 0, 8], [1, 2, 3], [-1, -1, 7], [5, -1, 6]])
-    kept = patterns.copy()
-    crossed = neighbours(patterns, active)
-    assert np.array_equal(patterns, kept)
-    expected = []
-    for pattern, samples in zip(patterns, active):
-        on = [i for i in samples if i >= 0]
-        for flips in [[i] for i in on] + ([on] if len(on) > 1 else []):
-            other = pattern.copy()
-            other[flips] = ~other[flips]
-            expected.append(tuple(other))
-    assert sorted(map(tuple, crossed)) == sorted(expected)
-    assert crossed.dtype == bool
-    assert neighbours(patterns[:1], active[:1]).shape == (0, 9)
-    assert neighbours(patterns[:0], active[:0]).shape == (0, 9)
+def some_peaks(rng, m=30, n=11, d=3, n_cells=8):
+    cells = rng.random((n_cells, n)) < 0.5
+    return Peaks(cells[rng.integers(0, n_cells, m)], rng.standard_normal((m, d)), rng.integers(-1, n, (m, d)))
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 20])
-def test_distinct(n):
+def test_of_equal_cells_the_dearer_stays(n):
     rng = np.random.default_rng(n)
-    patterns = rng.random((40, n)) < 0.3
-    than = rng.random((10, n)) < 0.3
-    for known in (None, than, than[:0]):
-        seen = set() if known is None else set(map(tuple, known))
-        expected = []
-        for row in map(tuple, patterns):
-            if row not in seen:
-                seen.add(row)
-                expected.append(row)
-        got = distinct(patterns, known)
-        assert got.shape == (len(expected), n) and list(map(tuple, got)) == expected
-    assert distinct(patterns[:0]).shape == (0, n)
+    for first, second in [(30, 20), (1, 40), (0, 5), (5, 0), (0, 0)]:
+        both = some_peaks(rng, first, n), some_peaks(rng, second, n)
+        dearest = {}
+        for peaks in both:
+            for pattern, v, active in zip(peaks.patterns, peaks.V, peaks.active):
+                known = dearest.get(tuple(pattern))
+                if known is None or np.linalg.norm(v) > np.linalg.norm(known[0]):
+                    dearest[tuple(pattern)] = v, active
+        joined = both[0].join(both[1])
+        assert {tuple(p) for p in joined.patterns} == set(dearest) and len(joined.V) == len(dearest)
+        assert np.all(np.diff(joined.prices) <= 0)
+        for pattern, v, active in zip(joined.patterns, joined.V, joined.active):
+            expected = dearest[tuple(pattern)]
+            assert np.array_equal(v, expected[0]) and np.array_equal(active, expected[1])
 
 
-SIZES = [(8, 2), (14, 3), (20, 3), (9, 4), (25, 2)]
+def test_join_leaves_its_parts_alone():
+    rng = np.random.default_rng(0)
+    first, second = some_peaks(rng), some_peaks(rng)
+    kept = [part.copy() for peaks in (first, second) for part in vars(peaks).values()]
+    first.join(second)
+    assert all(np.array_equal(a, b) for a, b in zip(kept, [*vars(first).values(), *vars(second).values()]))
+
+
+def test_take():
+    peaks = some_peaks(np.random.default_rng(0))
+    for keep in ([3, 1], np.arange(30) % 2 == 0, [], slice(4, 9)):
+        keep = np.array(keep, dtype=int) if isinstance(keep, list) else keep
+        part = peaks.take(keep)
+        assert np.array_equal(part.patterns, peaks.patterns[keep]) and np.array_equal(part.V, peaks.V[keep])
+        assert np.array_equal(part.active, peaks.active[keep]) and np.array_equal(part.prices, peaks.prices[keep])
+
+
+def test_no_peaks():
+    none = no_peaks(np.ones((7, 3)))
+    assert none.patterns.shape == (0, 7) and none.V.shape == none.active.shape == (0, 3)
+    assert none.prices.shape == (0,)
+    assert none.join(none).V.shape == none.take(none.apart(5, (0.1,))).V.shape == (0, 3)
+    peaks = some_peaks(np.random.default_rng(0), n=7)
+    for joined in (none.join(peaks), peaks.join(none)):
+        assert {tuple(p) for p in joined.patterns} == {tuple(p) for p in peaks.patterns}
+
+
+def test_apart_takes_promising_peaks_that_are_far_from_each_other():
+    rng = np.random.default_rng(0)
+    peaks = some_peaks(rng, 200, 30, n_cells=200)
+    peaks = peaks.join(peaks.take(slice(0, 0)))
+    best = peaks.prices.max()
+    for most in (1, 5, 20, 1000):
+        chosen = peaks.take(peaks.apart(most, (0.3,)))
+        assert 1 <= len(chosen.V) <= most
+        assert chosen.prices[0] == best and chosen.prices.min() >= 0.5 * best
+        U = chosen.V / chosen.prices[:, None]
+        gaps = np.linalg.norm(U[:, None] - U, axis=2)[np.triu_indices(len(U), 1)]
+        assert gaps.min(initial=np.inf) > 0.3
+    every = peaks.apart(1000, (0.3, 0.0))
+    assert len(set(every)) == len(every) == np.count_nonzero(peaks.prices >= 0.5 * best)
+
+
+def spread_textbook(points, most, radii):
+    """The same greedy choice, distance by distance."""
+    chosen = []
+    for radius in radii:
+        for k, point in enumerate(points):
+            if len(chosen) < most and all(np.linalg.norm(point - points[j]) > radius for j in chosen):
+                chosen.append(k)
+    return chosen
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 6])
+@pytest.mark.parametrize("m", [0, 1, 2, 40])
+def test_spread(d, m):
+    rng = np.random.default_rng([d, m])
+    points = unit(rng.standard_normal((m, d)))
+    points = np.concatenate([points, points[: m // 4], points[: m // 3] + 1e-4])
+    for radii in [(0.3, 0.1, 0.03), (1.0,), (1e-6,), (0.5, 1e-3)]:
+        for most in (0, 1, 3, 17, 1000):
+            chosen = spread(points, most, radii)
+            assert chosen == spread_textbook(points, most, radii)
+            assert len(chosen) == len(set(chosen)) <= most
+            assert not chosen or chosen[0] == 0
+    # A point that occurs twice is chosen once.
+    assert len(spread(points, 1000, (0.3, 1e-9))) == len(np.unique(points, axis=0))
+
+
+def test_spread_prefers_early_points_and_wide_radii():
+    points = np.array([[0.0], [0.05], [1.0], [0.06], [2.0], [0.0]])
+    assert list(spread(points, 3, (0.5, 0.01))) == [0, 2, 4]
+    assert list(spread(points, 4, (0.5, 0.01))) == [0, 2, 4, 1]
+    assert list(spread(points, 9, (0.5, 0.005))) == [0, 2, 4, 1, 3]
+    assert list(spread(points, 9, (0.5,))) == [0, 2, 4]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Climbs from cell to cell
+
+
+SIZES = [(1, 2), (15, 1), (20, 3), (25, 6), (4, 9), (40, 2)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["normal", "zeros", "integers"])
+def test_climbs_end_in_peaks(family, kind):
+    for n, d in SIZES:
+        rng = np.random.default_rng([n, d])
+        X, t = family(rng, n, d), dual_variable(rng, n, kind)
+        U = rng.standard_normal((30, d))
+        for max_steps in (1, 2, 10, 200):
+            peaks, n_cells = climb_fresh(X, t, U, max_steps)
+            check_peaks(peaks, X, t)
+            assert len(peaks.V) <= len(U) <= n_cells <= max_steps * len(U)
+            # Not above the best there is, and not below the best start.
+            assert peaks.prices.max(initial=0.0) >= height(X, t, unit(U)).max() - 1e-13 * scale(X, t)
+        if d <= 3:
+            assert peaks.prices.max(initial=0.0) <= brute_force(X, t) + 1e-12 * scale(X, t)
+
+
+@pytest.mark.parametrize("family", GENERIC)
+@pytest.mark.parametrize("kind", ["normal", "zeros", "integers"])
+@pytest.mark.parametrize("n, d", [(1, 2), (9, 2), (20, 3), (30, 6), (4, 9), (15, 1)])
+def test_finished_climbs_end_in_local_maxima(family, kind, n, d):
+    rng = np.random.default_rng([n, d, 1])
+    X, t = family(rng, n, d), dual_variable(rng, n, kind)
+    peaks, _ = climb_fresh(X, t, rng.standard_normal((40, d)))
+    # Steps so short that no further wall is near; a slope of 1e-6 would show.
+    for u in peaks.V / peaks.prices[:, None]:
+        for size in (1e-5, 1e-7):
+            assert rises(X, t, u, size, rng) <= 2e-14 * scale(X, t)
+
+
+DEGENERATE = [integer_grid, centred_integers_and_zero_rows, equal_parallel_and_opposite_rows]
+
+
+@pytest.mark.xfail(reason="a sample with t > 0 on the wall of one with t < 0 may bend the price upwards unseen")
+@pytest.mark.parametrize("family", DEGENERATE)
+@pytest.mark.parametrize("kind", ["normal", "zeros", "integers"])
+@pytest.mark.parametrize("n, d", [(9, 2), (20, 3), (30, 6), (15, 1)])
+def test_finished_climbs_end_in_local_maxima_where_walls_coincide(family, kind, n, d):
+    """Samples of either sign of t on one hyperplane: which way the price bends there is for all of them together."""
+    rng = np.random.default_rng([n, d, 1])
+    X, t = family(rng, n, d), dual_variable(rng, n, kind)
+    peaks, _ = climb_fresh(X, t, rng.standard_normal((40, d)))
+    for u in peaks.V / peaks.prices[:, None]:
+        assert rises(X, t, u, 1e-7, rng) <= 2e-14 * scale(X, t)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("n, d", [(15, 1), (20, 3), (25, 6), (4, 9)])
+def test_no_climb_ends_below_its_start(family, n, d):
+    rng = np.random.default_rng([n, d])
+    X, t = family(rng, n, d), rng.standard_normal(n)
+    for u in unit(rng.standard_normal((20, d))):
+        start = height(X, t, [u])[0]
+        last = start - 1e-13 * scale(X, t)
+        for max_steps in (1, 2, 3, 50):
+            # A start is as long as its neuron is; alone it is the most promising.
+            peaks, _ = climb_fresh(X, t, 3.0 * u[None], max_steps)
+            assert len(peaks.V) == 1 or start <= 0
+            assert peaks.prices.max(initial=0.0) >= last
+            last = max(last, peaks.prices.max(initial=0.0) * (1 - 1e-12))
+
+
+def test_climbs_from_peaks_stay_there():
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        X, t = rng.standard_normal((25, 4)), rng.standard_normal(25)
+        peaks, _ = climb_fresh(X, t, rng.standard_normal((30, 4)))
+        best = peaks.take(peaks.prices > 0.6 * peaks.prices.max())
+        for active in (best.active, ones(*best.V.shape)):
+            again, _ = climb(X, t, best.V, active, 200)
+            # Starting on a wall a climb may begin on its other side, never to end lower.
+            assert np.isclose(again.prices[0], best.prices[0], rtol=1e-12)
+            found = again.V[:, None] - best.V
+            assert np.all(np.abs(found).max(axis=2).min(axis=0) <= 1e-9 * best.prices[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_guesses_of_the_active_samples_are_only_guesses(family):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        n, d = [(20, 3), (30, 5), (12, 2), (3, 6)][seed % 4]
+        X, t = family(rng, n, d), rng.standard_normal(n)
+        U = rng.standard_normal((25, d))
+        plain, _ = climb_fresh(X, t, U)
+        for share in (0.1, 0.6, 1.0):
+            # Distinct samples and gaps.
+            active = np.argsort(rng.random((25, max(n, d))))[:, :d]
+            active = np.where((active < n) & (rng.random((25, d)) < share), active, -1)
+            kept = active.copy()
+            peaks, _ = climb(X, t, U, active, 200)
+            assert np.array_equal(active, kept)
+            check_peaks(peaks, X, t)
+            if family in GENERIC:
+                assert {tuple(p) for p in peaks.patterns} == {tuple(p) for p in plain.patterns}
+                assert np.allclose(peaks.prices, plain.prices, rtol=1e-9)
+
+
+def test_climbs_leave_their_starts_alone():
+    rng = np.random.default_rng(0)
+    X, t, U, active = rng.standard_normal((12, 3)), rng.standard_normal(12), rng.standard_normal((9, 3)), ones(9, 3)
+    kept = [part.copy() for part in (X, t, U, active)]
+    climb(X, t, U, active)
+    assert all(np.array_equal(a, b) for a, b in zip(kept, (X, t, U, active)))
+
+
+def test_climbs_from_nowhere():
+    X, t = np.eye(3), np.array([1.0, -1.0, 2.0])
+    peaks, n_cells = climb(X, t, np.zeros((0, 3)), ones(0, 3))
+    assert len(peaks.V) == n_cells == 0
+
+
+def test_zero_rows_change_nothing():
+    rng = np.random.default_rng(0)
+    X, t, U = rng.standard_normal((20, 3)), rng.standard_normal(20), rng.standard_normal((20, 3))
+    padded = np.concatenate([X, np.zeros((4, 3))]), np.concatenate([t, [1.0, -1.0, 0.0, -3.0]])
+    plain, more = climb_fresh(X, t, U)[0], climb_fresh(*padded, U)[0]
+    assert np.allclose(plain.prices, more.prices, rtol=1e-12)
+    assert np.array_equal(plain.patterns, more.patterns[:, :20])
+
+
+def test_prices_grow_with_the_scale():
+    rng = np.random.default_rng(0)
+    X, t, U = rng.standard_normal((20, 3)), rng.standard_normal(20), rng.standard_normal((20, 3))
+    plain = climb_fresh(X, t, U)[0]
+    for a, b in [(1e8, 1.0), (1.0, 1e8), (1e-8, 1e-8)]:
+        scaled = climb_fresh(a * X, b * t, U)[0]
+        assert np.array_equal(plain.patterns, scaled.patterns)
+        assert np.allclose(scaled.prices, a * b * plain.prices, rtol=1e-10)
+
+
+@pytest.mark.parametrize("n, d", [(1, 1), (1, 3), (12, 1), (15, 3), (5, 8)])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_dual_variables_without_negative_entries(n, d, share):
+    """No wall stops a climb; every peak is a fixed point u = g(u) / |g(u)| of the slope."""
+    rng = np.random.default_rng([n, d])
+    X, t = rng.standard_normal((n, d)), np.abs(rng.standard_normal(n))
+    t[rng.random(n) < share] = 0.0
+    U = rng.standard_normal((20, d))
+    peaks, _ = climb_fresh(X, t, U)
+    check_peaks(peaks, X, t)
+    assert np.all(peaks.active == -1)
+    assert np.allclose((peaks.patterns * t) @ X, peaks.V, atol=1e-12 * scale(X, t))
+    found, _ = look(X, t, rng, 100, 20, 2)
+    if d <= 3:
+        assert np.isclose(found.prices.max(initial=0.0), brute_force(X, t), rtol=1e-12, atol=1e-12)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The search
+
+
+def look(X, t, rng, n_random=200, n_climbs=30, n_generations=2, known=None, remembered=None):
+    known = np.zeros((0, X.shape[1])) if known is None else known
+    remembered = no_peaks(X) if remembered is None else remembered
+    return search(X, t, known, remembered, n_random, n_climbs, n_generations, rng)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_search_finds_the_maximum_over_the_sphere(family):
-    hits = 0
-    for case in range(30):
-        rng = np.random.default_rng([case, len(family.__name__)])
-        n, d = SIZES[case % len(SIZES)]
-        X, t = family(rng, n, d), rng.standard_normal(n)
-        prices, cells, V, n_starts = look(X, t, rng)
-        best = exact_maximum(X, t)
-        # Both are projections, accurate to rounding times the condition of the active rows. A maximum of zero is that
-        # of a neuron which is active nowhere; then the search may come back with nothing.
-        found = max(prices, default=0.0)
-        rounding = 1e-13 * np.linalg.norm(X) * np.linalg.norm(t)
-        assert found <= best * (1 + 1e-9) + rounding
-        hits += found >= best * (1 - 1e-9) - rounding
-        if best <= rounding:
-            continue
-        assert n_starts >= 200 + len(cells)
-        assert np.all(np.diff(prices) <= 0)
-        assert len(distinct(cells)) == len(cells) == len(V) == len(prices)
-        assert np.allclose(np.linalg.norm(V, axis=1), prices, rtol=1e-12)
-        top = prices > 1e-6 * best
-        assert np.allclose(height(X, t, V[top] / prices[top, None]), prices[top], atol=1e-9 * best)
-    assert hits >= 28
+    """A statement about this search on these data, found to be true."""
+    for seed in range(10):
+        rng = np.random.default_rng([seed, len(family.__name__)])
+        n, d = int(rng.integers(12, 31)), 3
+        if seed % 3 == 2:
+            n, d = int(rng.integers(12, 17)), 4
+        X, t = family(rng, n, d), dual_variable(rng, n, ["normal", "zeros", "integers"][seed % 3])
+        peaks, n_starts = look(X, t, rng, 1000, 50, 5)
+        check_peaks(peaks, X, t)
+        assert n_starts >= 1000 + len(peaks.V)
+        assert np.isclose(peaks.prices.max(initial=0.0), brute_force(X, t), rtol=1e-10, atol=1e-12 * scale(X, t)), seed
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_search_prices_the_cells_that_it_is_given(family):
-    rng = np.random.default_rng(5)
-    X, t = family(rng, 15, 3), rng.standard_normal(15)
-    W = rng.standard_normal((4, 3))
-    patterns = W @ X.T >= 0
-    prices, cells, _, n_starts = look(X, t, rng, 2, W, patterns)
-    assert n_starts >= 2 + 3 * 4
-    for pattern in patterns:
-        k = np.flatnonzero((cells == pattern).all(axis=1))
-        assert len(k) == 1
-        assert np.isclose(prices[k[0]], np.linalg.norm(best_in_cell(X, t, pattern)), atol=1e-9 * np.linalg.norm(X))
+@pytest.mark.parametrize("n, d", [(10, 1), (30, 2), (3, 3), (2, 5)])
+def test_search_in_few_dimensions_and_of_few_samples(n, d):
+    for seed in range(3):
+        rng = np.random.default_rng([seed, n, d])
+        X, t = rng.standard_normal((n, d)), rng.standard_normal(n)
+        peaks, _ = look(X, t, rng)
+        check_peaks(peaks, X, t)
+        assert np.isclose(peaks.prices.max(initial=0.0), brute_force(X, t), rtol=1e-10, atol=1e-12 * scale(X, t))
+
+
+def test_search_starts_from_what_is_known():
+    """One random start sees little; neurons and peaks that are handed over are not lost, whatever t was then."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X, t = rng.standard_normal((40, 6)), rng.standard_normal(40)
+        good, _ = look(X, t, rng, 500, 50, 3)
+        rounding = 1e-12 * scale(X, t)
+        for known, remembered in [(7 * good.V[:1], None), (None, good.take(slice(0, 3))), (good.V[1:4], good)]:
+            peaks, n_starts = look(X, t, rng, 1, 1, 0, known, remembered)
+            handed = (0 if known is None else len(known)) + (0 if remembered is None else len(remembered.V))
+            assert n_starts >= 1 + handed
+            check_peaks(peaks, X, t)
+            assert peaks.prices[0] >= good.prices[0 if known is None or len(known) == 1 or remembered else 1] - rounding
+        moved = t + 0.3 * rng.standard_normal(40)
+        peaks, _ = look(X, moved, rng, 1, 1, 0, None, good)
+        check_peaks(peaks, X, moved)
+        assert peaks.prices[0] >= height(X, moved, good.V / good.prices[:, None]).max() - rounding
+
+
+def test_generations_only_add():
+    rng = np.random.default_rng(0)
+    X, t = rng.standard_normal((60, 8)), rng.standard_normal(60)
+    found = [look(X, t, np.random.default_rng(1), 50, 5, n_generations) for n_generations in range(5)]
+    for (fewer, n_fewer), (more, n_more) in pairwise(found):
+        assert more.prices[0] >= fewer.prices[0] and n_more > n_fewer
+        assert {tuple(p) for p in fewer.patterns} <= {tuple(p) for p in more.patterns}
+
+
+def test_search_leaves_its_arguments_alone():
+    rng = np.random.default_rng(0)
+    X, t, known = rng.standard_normal((20, 3)), rng.standard_normal(20), rng.standard_normal((4, 3))
+    remembered, _ = look(X, t, rng)
+    arguments = X, t, known, *vars(remembered).values()
+    kept = [part.copy() for part in arguments]
+    look(X, t, rng, known=known, remembered=remembered)
+    assert all(np.array_equal(a, b) for a, b in zip(kept, arguments))
 
 
 def test_search_is_repeatable():
     rng = np.random.default_rng(0)
     X, t = rng.standard_normal((20, 3)), rng.standard_normal(20)
     first, second = (look(X, t, np.random.default_rng(3)) for _ in range(2))
-    assert all(np.array_equal(a, b) for a, b in zip(first, second))
+    assert all(np.array_equal(a, b) for a, b in zip(vars(first[0]).values(), vars(second[0]).values()))
+    assert first[1] == second[1]
 
 
 @pytest.mark.parametrize("d", [1, 2, 4])
 def test_search_without_any_price_above_zero(d):
-    """Samples all around the origin and a dual variable of one sign: every neuron makes matters worse."""
+    """Samples all around the origin and no positive dual variable: every neuron makes matters worse."""
     rng = np.random.default_rng(d)
     X = rng.standard_normal((8 * d, d))
     X = np.concatenate([X, -X])
-    for t in (-np.ones(len(X)), np.zeros(len(X))):
-        prices, cells, V, _ = look(X, t, rng)
-        assert len(prices) == len(cells) == len(V)
-        assert np.max(prices, initial=0.0) <= 1e-12 * np.linalg.norm(X)
+    for t in (-np.ones(len(X)), -rng.random(len(X)), np.zeros(len(X))):
+        known = rng.standard_normal((5, d))
+        peaks, n_starts = look(X, t, rng, known=known)
+        assert peaks.V.shape == (0, d) and n_starts >= 200
+        old = Peaks(known @ X.T >= 0, known, ones(5, d))
+        assert look(X, t, rng, remembered=old)[0].V.shape == (0, d)
+
+
+def test_search_of_zero_data():
+    X, t = np.zeros((5, 2)), np.array([1.0, -1.0, 0.0, 2.0, -3.0])
+    assert len(look(X, t, np.random.default_rng(0))[0].V) == 0
