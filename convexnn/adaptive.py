@@ -205,6 +205,8 @@ def solve_adaptively(
     history: list[dict] = []
     seen = Search(0, np.inf, np.inf, 0)
     status, inner_tol, n_iter = "max_iter", 1e-2, 0
+    # Peaks are the more, and the smaller, the more features there are.
+    generations = int(np.clip(X.shape[1], 5, 20))
     best: tuple[Problem, Result] | None = None
     lower, anchor = -np.inf, theta
     try:
@@ -223,7 +225,7 @@ def solve_adaptively(
                 break
             # A bound that a quick search suggests is looked at again, thoroughly, before it ends the fit.
             few = min(MAX_NEW_CELLS, 20 + len(blocks.sign))
-            for theta, *effort in ((result.theta, 100, few, 1), (None, 1000, few, 5)):
+            for theta, *effort in ((result.theta, 100, few, 1), (None, 1000, few, generations)):
                 theta = anchor if theta is None else theta
                 largest, looked, new = price(theta, blocks, *effort)
                 bound = problem.dual_value(theta * min(1.0, alpha / max(largest, 1e-300)))

@@ -81,7 +81,8 @@ class _TwoLayerNetwork(BaseEstimator):
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
         lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
         adaptive = self.patterns == "adaptive"
-        if self.patterns == "auto" and self.activation == "relu":
+        newton = self.solver == "newton" or (self.solver == "auto" and np.isfinite(loss.lipschitz))
+        if self.patterns == "auto" and self.activation == "relu" and newton:
             adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
         if adaptive:
             return self._fit_adaptively(rows, lifted, y, loss, weights, sample_weight, n_outputs, start)
@@ -324,7 +325,8 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         "adaptive" (ReLU only) searches all activation patterns for those that matter and stops when a thorough search
         finds no better neuron; ``alpha_max_`` is then the largest price found. "exact" lists every pattern of the data
         (few samples, few features), "sampled" draws ``n_patterns`` random gates. "auto" is exact if there are at most
-        ``n_patterns`` patterns, else adaptive for ReLU and sampled for gated ReLU.
+        ``n_patterns`` patterns, else adaptive for ReLU with the solver "newton", and sampled for gated ReLU and the
+        other solvers, which are too slow for many programs in a row.
     n_patterns : int, default=1000
         Number of gates to draw, and up to which "auto" lists all patterns.
     solver : {"auto", "newton", "fista", "cvxpy"}, default="auto"

@@ -263,6 +263,9 @@ class Problem:
             slope = self.gradient(z + c).sum(axis=0)
             hessian = np.tensordot(self.sample_weight, self.loss.hessian(self.y, z + c), axes=1)
             step = -np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]
+            if not (np.abs(step) < 1e100).all():
+                # Confident predictions have Hessians that underflow.
+                step = -slope / (self.loss.lipschitz * self.sample_weight.sum())
             decrease = -float(slope @ step)
             if decrease <= 1e-13 * abs(value):
                 # Newton's method is quadratic here: what is left after this step is below rounding.
