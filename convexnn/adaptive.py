@@ -332,12 +332,8 @@ def find(
     scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0
     peaks, n_starts = search(X * scale, t, known / scale, remembered, *effort)
     peaks = peaks.take(peaks.apart(2 * MAX_NEW_CELLS, SPREAD))
-    # The prox of a threshold shortens every vector by the threshold.
-    threshold = 0.5 * peaks.prices.max(initial=0.0)
-    V, _ = penalty(X, peaks.patterns, np.arange(len(peaks.V))).prox((peaks.patterns * t) @ X, threshold)
-    lengths = np.linalg.norm(V[:, :-1], axis=1)
-    prices = np.where(lengths > 0, lengths + threshold, 0.0)
-    return peaks, prices, V * (prices / np.maximum(lengths, 1e-300))[:, None], n_starts
+    V = penalty(X, peaks.patterns, np.arange(len(peaks.V))).maximisers((peaks.patterns * t) @ X)
+    return peaks, np.linalg.norm(V[:, :-1], axis=1), V, n_starts
 
 
 def descend(

@@ -191,6 +191,14 @@ class FreeBiasConeGroupLasso:
             out[k], active[k] = shrink(V[k], threshold, self.rows, self.patterns[self.pattern[k]], active[k])
         return out, active
 
+    def maximisers(self, G: NDArray) -> NDArray:
+        """For each block the vector of its cone along G's maximum over |w| <= 1, with that maximum as |w|."""
+        V, none = np.zeros_like(G), np.full(G.shape, -1)
+        V[self.linear, :-1] = G[self.linear, :-1]
+        for k in self.parts:
+            V[k], _, _ = minimise(G[k], np.zeros(len(k)), self.rows, self.patterns[self.pattern[k]], none[k])
+        return V
+
     def dual_norm(self, G, floor=0.0, active=None):
         floor = max(floor, float(np.linalg.norm(G[self.linear, :-1], axis=1).max(initial=0.0)))
         for k in self.parts:

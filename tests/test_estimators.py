@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, sample_patterns
+from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, Network, sample_patterns
 from convexnn.activations import ACTIVATIONS
 from convexnn.losses import LOSSES, Huber
 from convexnn.problem import Design
@@ -715,3 +715,90 @@ def test_bad_data_for_prediction(task):
     for bad, match in ((X[:, :2], "2 features"), (X[0], "2D array"), (np.full((2, 3), np.nan), "NaN")):
         with pytest.raises(ValueError, match=match):
             model.predict(bad)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# All patterns by default, and starts from other networks
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_auto_patterns(task):
+    X, y = draw(task, n=40)
+    kind = KINDS["regressor" if task == "regressor" else "classifier"]
+    assert kind(0.5, n_patterns=100, tol=1e-3).fit(X, y).certificate_.n_searched > 0
+    few = kind(0.5, n_patterns=100_000, tol=1e-2).fit(X[:8], y[:8])
+    assert few.certificate_.scope == "global" and few.certificate_.n_searched == 0
+    for options in (dict(activation="gated_relu"), dict(solver="fista")):
+        model = kind(0.5, n_patterns=20, random_state=0, tol=1e-2, **options).fit(X, y)
+        assert model.certificate_.n_searched == 0 and model.arrangement_.n_patterns <= 20
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("hidden_bias", ["penalized", "free", "none"])
+@pytest.mark.parametrize("task", TASKS)
+def test_adaptive_agrees_with_the_complete_list(task, hidden_bias, skip):
+    X, y = draw(task, n=14, d=2)
+    options = dict(hidden_bias=hidden_bias, skip_connection=skip, tol=1e-7)
+    found = make(task, alpha=0.1, patterns="adaptive", **options).fit(X, y)
+    proved = make(task, alpha=0.1, patterns="exact", **options).fit(X, y)
+    assert proved.certificate_.scope == "global" and found.certificate_.scope == "patterns"
+    bound, best = proved.certificate_.lower_bound, proved.certificate_.objective
+    assert found.certificate_.objective >= bound * (1 - 1e-9)
+    assert found.certificate_.objective <= best * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("hidden_bias", ["penalized", "free"])
+def test_adaptive_takes_repetitions_for_weights_and_any_order(hidden_bias):
+    X, y = draw("regressor", n=30)
+    weights = np.random.default_rng(1).integers(1, 4, len(y))
+    options = dict(patterns="adaptive", hidden_bias=hidden_bias, tol=1e-5)
+    weighted = make("regressor", **options).fit(X, y, sample_weight=weights)
+    order = np.random.default_rng(2).permutation(np.repeat(np.arange(len(y)), weights))
+    repeated = make("regressor", **options).fit(X[order], y[order])
+    np.testing.assert_array_equal(repeated.network_.hidden_weights, weighted.network_.hidden_weights)
+    # The dual point belongs to the rows as they came: minus the weighted residual, scaled into feasibility.
+    for model, rows, target, s in ((weighted, X, y, weights), (repeated, X[order], y[order], 1)):
+        theta = s * (target - model.predict(rows))
+        assert model.certificate_.theta.shape == target.shape
+        np.testing.assert_allclose(model.certificate_.theta, theta, atol=0.02 * np.abs(theta).max())
+
+
+@pytest.mark.parametrize("patterns", ["sampled", "adaptive"])
+def test_init(patterns):
+    X, y = draw("regressor", n=60)
+    mlp = MLPRegressor(hidden_layer_sizes=(20,), alpha=0.5, max_iter=3000, random_state=0, solver="lbfgs").fit(X, y)
+    weights = Network(mlp.coefs_[0].T, mlp.intercepts_[0], mlp.coefs_[1][:, 0], mlp.intercepts_[1][0])
+    first = make("regressor", patterns=patterns, tol=1e-6).fit(X, y)
+    for init in (mlp, weights, first, first.network_):
+        model = make("regressor", patterns=patterns, init=init, tol=1e-6).fit(X, y)
+        start = weights if init in (mlp, weights) else first.network_
+        # Its patterns are listed, so that the optimum is no worse than the start.
+        assert model.certificate_.objective <= start.objective(X, y, 0.5) * (1 + 1e-6)
+        if patterns == "sampled":
+            assert model.arrangement_.n_patterns >= first.arrangement_.n_patterns
+    again = make("regressor", patterns=patterns, init=first, tol=1e-3).fit(X, y)
+    assert again.n_iter_ < first.n_iter_ or patterns == "sampled"
+
+
+def test_init_of_several_classes():
+    X, y = draw("three", n=60)
+    mlp = MLPClassifier(hidden_layer_sizes=(10,), max_iter=2000, random_state=0, solver="lbfgs").fit(X, y)
+    model = make("three", patterns="adaptive", init=mlp).fit(X, y)
+    assert model.result_.status == "optimal"
+
+
+@pytest.mark.parametrize(
+    "init, words",
+    [
+        (3, ["init", "fitted estimator", "3"]),
+        (Network(np.ones((2, 5)), np.zeros(2), np.ones(2)), ["init", "3 features", "5 features"]),
+        (Network(np.ones((2, 3)), np.zeros(2), np.ones((2, 4))), ["init", "1 outputs", "4 outputs"]),
+        (Network(np.ones((2, 3)), np.zeros(2), np.ones(2), 0.0, np.ones((2, 3)), np.zeros(2)), ["init", "relu"]),
+        (MLPRegressor(), ["init", "fitted"]),
+    ],
+)
+def test_init_that_does_not_fit(init, words):
+    X, y = draw("regressor")
+    with pytest.raises(ValueError) as error:
+        make("regressor", init=init).fit(X, y)
+    assert all(word in str(error.value) for word in words)
