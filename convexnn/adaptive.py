@@ -163,11 +163,10 @@ def solve_adaptively(
     start = perf_counter()
     rng = np.random.default_rng(0) if random_state is None else random_state
     none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
-
     penalty = FreeBiasConeGroupLasso if hidden_bias == "free" else ConeGroupLasso
     remembered = {(sign, output): no_peaks(X) for sign in (1.0, -1.0) for output in range(n_outputs)}
 
-    def program(blocks, alpha):
+    def program(blocks):
         pattern = np.arange(len(blocks.sign))
         design = Design(X, blocks.patterns, pattern, blocks.sign, blocks.output, n_outputs)
         cones = penalty(X, blocks.patterns, pattern)
@@ -190,18 +189,8 @@ def solve_adaptively(
         return float(largest), looked, new
 
     local = partial(descend, X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip, hidden_bias)
-    _, theta = program(none, 1.0).null_model
-    alpha_max, _, new = price(theta, none, 100, 30, 1)
+    _, theta = program(none).null_model
     smooth = bool(np.isfinite(loss.lipschitz))
-    if alpha >= alpha_max:
-        blocks = none
-    elif blocks is None:
-        blocks = new.weightless()
-        if smooth:
-            # Small alphas keep many neurons, and local descent from few ends percents above the optimum.
-            width = int(np.clip(WIDE_BELOW * alpha_max / alpha, 1, 6) * 50)
-            moved = local(n_neurons=width, max_iter=2 * width)
-            blocks = blocks.join(moved)
     history: list[dict] = []
     seen = Search(0, np.inf, np.inf, 0)
     status, inner_tol, n_iter = "max_iter", 1e-2, 0
@@ -210,9 +199,19 @@ def solve_adaptively(
     best: tuple[Problem, Result] | None = None
     lower, anchor = -np.inf, theta
     try:
+        alpha_max, _, new = price(theta, none, 100, 30, 1)
+        if alpha >= alpha_max:
+            blocks = none
+        elif blocks is None:
+            blocks = new.weightless()
+            if smooth:
+                # Small alphas keep many neurons, and local descent from few ends percents above the optimum.
+                width = int(np.clip(WIDE_BELOW * alpha_max / alpha, 1, 6) * 50)
+                moved = local(n_neurons=width, max_iter=2 * width)
+                blocks = blocks.join(moved)
         for n_rounds in range(1, 501):
             left = None if solver.max_time is None else max(solver.max_time - (perf_counter() - start), 0.0)
-            problem = program(blocks, alpha)
+            problem = program(blocks)
             most = None if solver.max_iter is None else max(solver.max_iter - n_iter, 1)
             inner = replace(solver, tol=inner_tol, max_iter=most, max_time=left, callback=None)
             result = inner.solve(problem, blocks.V)
@@ -267,7 +266,7 @@ def solve_adaptively(
         status = "interrupted"
     if best is None:
         # Stopped before the first program was solved: what there is.
-        problem = program(none if blocks is None else blocks, alpha)
+        problem = program(none if blocks is None else blocks)
         V = np.zeros((0, X.shape[1])) if blocks is None else blocks.V
         c = problem.best_intercept(problem.design @ V)
         dual, theta = problem.dual_bound(problem.null_model[1])

@@ -219,7 +219,10 @@ def search(
         Number of starts and cells that were looked at.
     """
     d = X.shape[1]
-    U = ascend(X, t, rng.standard_normal((n_random, d)))
+    # As many at once as keep an array of starts and samples below 160 MB.
+    cuts = range(0, n_random, max(1, 20_000_000 // max(len(X), 1)))
+    parts = np.split(rng.standard_normal((n_random, d)), cuts[1:])
+    U = np.concatenate([ascend(X, t, part) for part in parts])
     best = np.einsum("kd,kd->k", _gradient(X, t, U), U)
     order = np.argsort(-best)
     U = U[order[(best[order] > 0) & (best[order] >= PROMISING * best.max(initial=0.0))]]
