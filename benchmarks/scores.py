@@ -1,4 +1,4 @@
-"""Scores of the estimators with alpha="auto" on 1,000 sampled patterns, beside scikit-learn's linear models and networks.
+"""Scores of the estimators with alpha="auto" on 1,000 sampled patterns beside scikit-learn's linear models and MLPs.
 
     python benchmarks/scores.py --data DIR > table.md
 
