@@ -128,7 +128,9 @@ class _TwoLayerNetwork(BaseEstimator):
         skip = rows if self.skip_connection else None
         common = (self.fit_intercept, n_outputs, rng)
         alpha_max = search_alpha_max(lifted, y, loss, weights, *common, skip, self.hidden_bias)
-        even = search_alpha_max(lifted, y, loss, sample_weight, *common) if self.alpha == "auto" else 0.0
+        even = 0.0
+        if self.alpha == "auto":
+            even = search_alpha_max(lifted, y, loss, sample_weight, *common, None, self.hidden_bias)
         alpha = self._alpha(even, weights, sample_weight)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
         solver, progress = self._solver(loss, start)

@@ -763,6 +763,15 @@ def test_adaptive_takes_repetitions_for_weights_and_any_order(hidden_bias):
         np.testing.assert_allclose(model.certificate_.theta, theta, atol=0.02 * np.abs(theta).max())
 
 
+@pytest.mark.parametrize("hidden_bias", ["penalized", "free"])
+def test_auto_alpha_does_not_depend_on_how_patterns_are_listed(hidden_bias):
+    X, y = draw("regressor", n=14, d=2)
+    options = dict(alpha="auto", hidden_bias=hidden_bias, skip_connection=True, tol=1e-2)
+    found, listed = (make("regressor", patterns=patterns, **options).fit(X, y) for patterns in ("adaptive", "exact"))
+    assert np.isclose(found.alpha_, listed.alpha_, rtol=1e-6)
+    assert np.isclose(found.alpha_max_, listed.alpha_max_, rtol=1e-6)
+
+
 @pytest.mark.parametrize("patterns", ["sampled", "adaptive"])
 def test_init(patterns):
     X, y = draw("regressor", n=60)
