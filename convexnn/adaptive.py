@@ -15,9 +15,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
+from convexnn.activations import ReLU
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.penalties import ConeGroupLasso, FreeBiasConeGroupLasso, GroupLasso
+from convexnn.penalties import FreeBiasConeGroupLasso, GroupLasso
 from convexnn.pricing import SPREAD, Peaks, no_peaks, search
 from convexnn.problem import Design, Problem, free_columns
 from convexnn.result import STATUSES, Result, relative_gap
@@ -153,7 +154,7 @@ def solve_adaptively(
     result : Result
         Its solution; ``history`` has one entry a round.
     search : Search
-        What the last search found.
+        What the search behind the best bound found.
 
     References
     ----------
@@ -163,13 +164,12 @@ def solve_adaptively(
     start = perf_counter()
     rng = np.random.default_rng(0) if random_state is None else random_state
     none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
-    penalty = FreeBiasConeGroupLasso if hidden_bias == "free" else ConeGroupLasso
     remembered = {(sign, output): no_peaks(X) for sign in (1.0, -1.0) for output in range(n_outputs)}
 
     def program(blocks):
         pattern = np.arange(len(blocks.sign))
         design = Design(X, blocks.patterns, pattern, blocks.sign, blocks.output, n_outputs)
-        cones = penalty(X, blocks.patterns, pattern)
+        cones = ReLU().penalty(X, blocks.patterns, pattern, hidden_bias)
         return Problem(design, y, loss, cones, alpha, sample_weight, fit_intercept, skip)
 
     def price(theta, blocks, n_random, n_climbs, n_generations):
@@ -179,7 +179,7 @@ def solve_adaptively(
         for sign, output in remembered:
             own = (blocks.sign == sign) & (blocks.output == output)
             effort = (remembered[sign, output], n_random, n_climbs, n_generations, rng)
-            peaks, prices, V, n_starts = find(X, sign * theta[:, output], blocks.V[own], penalty, *effort)
+            peaks, prices, V, n_starts = find(X, sign * theta[:, output], blocks.V[own], hidden_bias, *effort)
             remembered[sign, output] = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
             largest, looked = max(largest, prices.max(initial=0.0)), looked + n_starts
             above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
@@ -304,34 +304,34 @@ def search_alpha_max(
     """
     empty = np.zeros((0, len(X)), dtype=bool)
     design = Design(X, empty, [], [], [], n_outputs)
-    penalty = FreeBiasConeGroupLasso if hidden_bias == "free" else ConeGroupLasso
-    cones = penalty(X, empty, design.pattern)
+    cones = ReLU().penalty(X, empty, design.pattern, hidden_bias)
     problem = Problem(design, y, loss, cones, 1.0, sample_weight, fit_intercept, skip)
     theta = problem.null_model[1].reshape(len(X), n_outputs)
     none, effort = np.zeros((0, X.shape[1])), (no_peaks(X), 100, 30, 2, random_state)
     return max(
-        float(find(X, sign * column, none, penalty, *effort)[1].max(initial=0.0))
+        float(find(X, sign * column, none, hidden_bias, *effort)[1].max(initial=0.0))
         for column in theta.T
         for sign in (1.0, -1.0)
     )
 
 
 def find(
-    X: NDArray, t: NDArray, known: NDArray, penalty: type, remembered: Peaks, *effort
+    X: NDArray, t: NDArray, known: NDArray, hidden_bias: str, remembered: Peaks, *effort
 ) -> tuple[Peaks, NDArray, NDArray, int]:
     """Peaks of a search, their prices in the norm of the penalty, vectors with these prices as norms, and its starts.
 
     With free biases the search runs with a long ones column, in whose norm biases hardly count; the cells that it
     finds are then priced exactly.
     """
-    if penalty is ConeGroupLasso:
+    if hidden_bias != "free":
         peaks, n_starts = search(X, t, known, remembered, *effort)
         return peaks, peaks.prices, peaks.V, n_starts
     scale = np.ones(X.shape[1])
     scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0
     peaks, n_starts = search(X * scale, t, known / scale, remembered, *effort)
     peaks = peaks.take(peaks.apart(2 * MAX_NEW_CELLS, SPREAD))
-    V = penalty(X, peaks.patterns, np.arange(len(peaks.V))).maximisers((peaks.patterns * t) @ X)
+    cones = FreeBiasConeGroupLasso(X, peaks.patterns, np.arange(len(peaks.V)))
+    V = cones.maximisers((peaks.patterns * t) @ X)
     return peaks, np.linalg.norm(V[:, :-1], axis=1), V, n_starts
 
 

@@ -136,11 +136,11 @@ def _fit(arguments: argparse.Namespace) -> None:
     scaler = StandardScaler(with_mean=not arguments.no_standardize, with_std=not arguments.no_standardize).fit(X[train])
     estimator = ConvexReLURegressor if task == "regression" else ConvexReLUClassifier
     options = dict(loss=arguments.loss) if arguments.loss else {}
+    mean = np.zeros(X.shape[1]) if scaler.mean_ is None else scaler.mean_
+    scale = np.ones(X.shape[1]) if scaler.scale_ is None else scaler.scale_
     init = None
     if arguments.init:
         # Saved networks take raw features.
-        mean = np.zeros(X.shape[1]) if scaler.mean_ is None else scaler.mean_
-        scale = np.ones(X.shape[1]) if scaler.scale_ is None else scaler.scale_
         init = Network.load(arguments.init)
         if init.hidden_weights.shape[1] != X.shape[1]:
             raise ValueError(
@@ -188,14 +188,11 @@ def _fit(arguments: argparse.Namespace) -> None:
     for warning in caught:
         print(f"note            {warning.message}")
     if arguments.out:
-        _save(arguments.out, model, scaler, features, task)
+        _save(arguments.out, model, mean, scale, features, task)
         print(f"saved           {arguments.out}")
 
 
-def _save(path, model, scaler, features, task) -> None:
-    width = len(features)
-    mean = np.zeros(width) if scaler.mean_ is None else scaler.mean_
-    scale = np.ones(width) if scaler.scale_ is None else scaler.scale_
+def _save(path, model, mean, scale, features, task) -> None:
     certificate = model.certificate_
     extra = dict(
         task=task,

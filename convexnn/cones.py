@@ -164,17 +164,38 @@ def _step(Q, rows, patterns, active, multipliers):
     k = np.arange(len(Q))
     while len(k):
         V[k], target, sound[k] = _face(Q[k], rows, patterns[k], active[k])
-        blocking = (target <= 0) & (active[k] >= 0)
-        descent = multipliers[k] - target
-        ratio = np.where(blocking, 0.0, 1.0)
-        np.divide(multipliers[k], descent, out=ratio, where=blocking & (descent > 0))
-        step = ratio.min(axis=1, keepdims=True)
-        multipliers[k] += step * (target - multipliers[k])
-        leave = blocking & (ratio <= step)
-        active[k] = np.where(leave, -1, active[k])
-        multipliers[k] = np.where(active[k] >= 0, multipliers[k], 0.0)
-        k = k[leave.any(axis=1) & sound[k]]
+        multipliers[k], active[k], left = towards(target, multipliers[k], active[k])
+        k = k[left & sound[k]]
     return V, multipliers, active, sound
+
+
+def towards(
+    target: NDArray, multipliers: NDArray, active: NDArray[np.intp]
+) -> tuple[NDArray, NDArray[np.intp], NDArray[np.bool_]]:
+    """Multipliers moved to their target, or until the first is zero: its row leaves the active set.
+
+    Parameters
+    ----------
+    target, multipliers : arrays of shape (n_blocks, n_features)
+        The wanted multipliers, of either sign, and the present ones, which are non-negative.
+    active : int array of shape (n_blocks, n_features)
+        The rows that they belong to, -1 where there is none.
+
+    Returns
+    -------
+    multipliers : array of shape (n_blocks, n_features)
+    active : int array of shape (n_blocks, n_features)
+    left : bool array of shape (n_blocks,)
+        Whether a row has left.
+    """
+    blocking = (target <= 0) & (active >= 0)
+    descent = multipliers - target
+    ratio = np.where(blocking, 0.0, 1.0)
+    np.divide(multipliers, descent, out=ratio, where=blocking & (descent > 0))
+    step = ratio.min(axis=1, keepdims=True)
+    leave = blocking & (ratio <= step)
+    active = np.where(leave, -1, active)
+    return np.where(active >= 0, multipliers + step * (target - multipliers), 0.0), active, leave.any(axis=1)
 
 
 def _project_one(q, signed_rows):

@@ -81,8 +81,7 @@ class _TwoLayerNetwork(BaseEstimator):
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
         lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
         adaptive = self.patterns == "adaptive"
-        newton = self.solver == "newton" or (self.solver == "auto" and np.isfinite(loss.lipschitz))
-        if self.patterns == "auto" and self.activation == "relu" and newton:
+        if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
             adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
         if adaptive:
             return self._fit_adaptively(rows, lifted, y, loss, weights, sample_weight, n_outputs, start)
@@ -128,8 +127,8 @@ class _TwoLayerNetwork(BaseEstimator):
         skip = rows if self.skip_connection else None
         common = (self.fit_intercept, n_outputs, rng)
         alpha_max = search_alpha_max(lifted, y, loss, weights, *common, skip, self.hidden_bias)
-        even = 0.0
-        if self.alpha == "auto":
+        even = alpha_max
+        if self.alpha == "auto" and (self.skip_connection or np.any(weights != sample_weight)):
             even = search_alpha_max(lifted, y, loss, sample_weight, *common, None, self.hidden_bias)
         alpha = self._alpha(even, weights, sample_weight)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
@@ -160,11 +159,15 @@ class _TwoLayerNetwork(BaseEstimator):
             return float(self.alpha)
         return float(f"{AUTO_ALPHA * even * weights.sum() / sample_weight.sum():.10g}") or 1.0
 
+    def _solver_name(self, loss):
+        """The solver's key; "auto" by the loss."""
+        return self.solver if self.solver != "auto" else "newton" if np.isfinite(loss.lipschitz) else "cvxpy"
+
     def _solver(self, loss, start):
         """The solver with what is left of the time, and the progress line."""
-        name = self.solver if self.solver != "auto" else "newton" if np.isfinite(loss.lipschitz) else "cvxpy"
         left = None if self.max_time is None else max(self.max_time - (perf_counter() - start), 0.0)
-        return SOLVERS[name](tol=self.tol, max_iter=self.max_iter, max_time=left), _Progress() if self.verbose else None
+        solver = SOLVERS[self._solver_name(loss)](tol=self.tol, max_iter=self.max_iter, max_time=left)
+        return solver, _Progress() if self.verbose else None
 
     def _finish(self, problem, result, certificate, alpha_max):
         self.alpha_ = problem.alpha

@@ -17,6 +17,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from convexnn.cones import towards
+
 # Violations are measured on unit rows, relative to the size of the solution.
 FEASIBILITY_TOL = 1e-12
 
@@ -99,16 +101,8 @@ def minimise(
         k = open_blocks
         while len(k):
             U[k], target, slope[k] = _face(Q[k], d[k], rows, signs[k], active[k])
-            blocking = (target <= 0) & (active[k] >= 0)
-            descent = multipliers[k] - target
-            ratio = np.where(blocking, 0.0, 1.0)
-            np.divide(multipliers[k], descent, out=ratio, where=blocking & (descent > 0))
-            step = ratio.min(axis=1, keepdims=True)
-            multipliers[k] += step * (target - multipliers[k])
-            leave = blocking & (ratio <= step)
-            active[k] = np.where(leave, -1, active[k])
-            multipliers[k] = np.where(active[k] >= 0, multipliers[k], 0.0)
-            k = k[leave.any(axis=1)]
+            multipliers[k], active[k], left = towards(target, multipliers[k], active[k])
+            k = k[left]
     return U, active, slope
 
 

@@ -63,7 +63,10 @@ def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30) -> NDArra
 
 
 def _gradient(X, t, U):
-    return (((X @ U.T) > 0) * t[:, None]).T @ X
+    # As many vectors at once as keep an array of vectors and samples below 160 MB.
+    size = max(1, 20_000_000 // max(len(X), 1))
+    parts = [(((X @ U[k : k + size].T) > 0) * t[:, None]).T @ X for k in range(0, len(U), size)]
+    return np.concatenate([np.zeros((0, X.shape[1])), *parts])
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,8 @@ def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_step
     """
     side = U @ X.T
     patterns = side >= 0
-    # A projection is no shorter than the price at the start, so that only starts below half of the best are lost.
-    floor = 0.5 * np.max((np.maximum(side, 0.0) @ t) / np.linalg.norm(U, axis=1), initial=0.0)
+    # A projection is no shorter than the price at the start: only starts that are not promising are lost.
+    floor = PROMISING * np.max((np.maximum(side, 0.0) @ t) / np.linalg.norm(U, axis=1), initial=0.0)
     lengths = np.linalg.norm(X, axis=1)
     # Without any, a sample that costs nothing stands in.
     walls = np.flatnonzero(t < 0) if (t < 0).any() else np.array([0])
@@ -168,6 +171,7 @@ def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_step
         gram = normals @ normals.transpose(0, 2, 1)
         np.einsum("kii->ki", gram)[...] += np.where(used, 1e-14, 1.0)
         multipliers = np.linalg.solve(gram, normals @ (V[k] - pull)[:, :, None])[:, :, 0]
+        # Multipliers are differences of vectors as long as the pull, on rows that may be nearly parallel.
         passed = used & (multipliers > cost[on] + 1e-10 * np.linalg.norm(pull, axis=1)[:, None])
         cell, slot = np.nonzero(passed)
         patterns[k[cell], walls[on[cell, slot]]] ^= True
@@ -219,10 +223,7 @@ def search(
         Number of starts and cells that were looked at.
     """
     d = X.shape[1]
-    # As many at once as keep an array of starts and samples below 160 MB.
-    cuts = range(0, n_random, max(1, 20_000_000 // max(len(X), 1)))
-    parts = np.split(rng.standard_normal((n_random, d)), cuts[1:])
-    U = np.concatenate([ascend(X, t, part) for part in parts])
+    U = ascend(X, t, rng.standard_normal((n_random, d)))
     best = np.einsum("kd,kd->k", _gradient(X, t, U), U)
     order = np.argsort(-best)
     U = U[order[(best[order] > 0) & (best[order] >= PROMISING * best.max(initial=0.0))]]

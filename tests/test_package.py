@@ -36,12 +36,12 @@ ORDER = [
 ONLY = {
     "arrangements": set(),
     "cones": set(),
-    "free_cones": set(),
+    "free_cones": {"cones"},
     "losses": set(),
     "network": {"arrangements", "losses"},
     "solvers": {"cones", "losses", "penalties", "problem", "result"},
     "pricing": {"cones"},
-    "adaptive": {"network", "losses", "penalties", "problem", "result", "pricing"},
+    "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 #: Optional or heavy: never loaded by `import convexnn`.

@@ -298,7 +298,8 @@ def _sample_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray
             kernel *= design.X @ design.X.T
         rows = Y[output == o]
         kernel += rows.T @ rows
-        kernel += 1.0 if problem.skip is None and problem.fit_intercept else problem.free @ problem.free.T
+        if problem.free.shape[1]:
+            kernel += problem.free @ problem.free.T
         kernel *= sigma
         kernels.append(kernel)
     if C == 1:
