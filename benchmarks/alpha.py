@@ -67,8 +67,7 @@ def read(path):
 def errors(kind, X, y, seed, rows, max_time, cold):
     """Test errors on one 80/20 split, for every fraction.
 
-    From large to small fractions, each fit warm-started: its patterns are 300 sampled ones and those of the network
-    before.
+    Default settings but for the tolerance, from large to small fractions, each fit started from the network before.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def errors(kind, X, y, seed, rows, max_time, cold):
     max_time : float
         Limit of one fit in seconds.
     cold : bool
-        Start every fit from zero, with the 300 sampled patterns only.
+        Start no fit from the one before.
 
     Returns
     -------
@@ -102,8 +101,7 @@ def errors(kind, X, y, seed, rows, max_time, cold):
     model = ConvexReLUClassifier() if kind == "classification" else ConvexReLURegressor()
     if kind == "regression":
         y, y_test = (y - y.mean()) / y.std(), (y_test - y.mean()) / y.std()
-    model.set_params(patterns="sampled", n_patterns=300, random_state=seed)
-    model.set_params(tol=1e-3, max_time=max_time, warm_start=not cold)
+    model.set_params(tol=1e-3, max_time=max_time, warm_start=not cold, random_state=seed)
     # Far above alpha_max the fit ends at once, and knows alpha_max.
     alpha_max = model.set_params(alpha=1e6 * len(y)).fit(X, y).alpha_max_
     values, late = [], []
@@ -223,7 +221,7 @@ def main():
         table(kind, group, seeds, args.rows, args.max_time, args.cold)
     splits = f"{seeds} 80/20 split{'s' * (seeds > 1)}"
     print(
-        f"\nMean over {splits}, at most {args.rows} training rows (2 / k of it for k > 2 classes), 300 sampled "
+        f"\nMean over {splits}, at most {args.rows} training rows (2 / k of it for k > 2 classes), default "
         f"patterns, tol 1e-3, {'cold' if args.cold else 'warm'} starts. \\*: a fit ended without its tolerance "
         f"(limit {args.max_time:g} s). Ratios: after adding 1 % to the error rates, 0.01 to the log-losses."
     )

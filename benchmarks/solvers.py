@@ -2,12 +2,13 @@
 
     python benchmarks/solvers.py            # writes benchmarks/results/solvers.md and solvers.csv
     python benchmarks/solvers.py --quick
-    python benchmarks/solvers.py --sizes 500x10x300 1000x20x500 2000x50x1000 concrete:500 --data DIR
+    python benchmarks/solvers.py --sizes 500x10x300 1000x20x500@0.01 2000x50x1000@0.01 concrete:500@0.01 --data DIR
 
-Squared loss, no intercept, alpha = n * 1e-3. NxDxP: a ReLU teacher with five neurons plus noise, no hidden bias.
-NAME:P: DIR/regression/NAME.csv.gz, all columns standardised, and a column of ones as a hidden bias that is penalised
-with the other weights. All methods get the same rows, targets and gates. pyscnn and adelie run in environments of
-their own, which are made on first use; torch's CPU build is enough for pyscnn.
+Squared loss, no intercept. NxDxP: a ReLU teacher with five neurons plus noise, no hidden bias. NAME:P:
+DIR/regression/NAME.csv.gz, all columns standardised, and a column of ones as a hidden bias that is penalised with the
+other weights. alpha = n * 1e-3; SIZE@SHARE: that share of the smallest alpha for which all weights are zero. All
+methods get the same rows, targets and gates. pyscnn and adelie run in environments of their own, which are made on
+first use; torch's CPU build is enough for pyscnn.
 
 A referee that shares no code with the package recomputes every figure but the seconds in float64 from the returned
 weights and dual points.
@@ -49,7 +50,8 @@ FISTA_TIME = 60.0
 COLUMNS = ["method", "setting", "seconds", "relative gap", "certified gap", "as ReLU net", "cone violation"]
 
 CAPTION = (
-    "Squared loss, alpha = n * {lam:g}, no intercept; NxDxP: no hidden bias, NAME:P: a hidden bias as a penalised "
+    "Squared loss, alpha = n * {lam:g} or, with @SHARE, that share of the smallest alpha for which all weights are "
+    "zero; no intercept; NxDxP: no hidden bias, NAME:P: a hidden bias as a penalised "
     "column. Seconds: the solve alone, best of {repeats} (one run for Clarabel, for pyscnn's AL and above 5 s), by "
     "Clarabel's and pyscnn's own clocks; for adelie by the clock around its solve (its own is with the setting), "
     "without the making of matrix and constraints. adelie's tolerance goes down by factors of ten until the relative "
@@ -65,17 +67,19 @@ CAPTION = (
 
 
 def program(size, data):
-    """Features, targets and number of gates that NxDxP or NAME:P stands for."""
+    """Features, targets, number of gates and share of alpha_max (0: alpha = n * LAM) that a size stands for."""
+    size, _, share = size.partition("@")
+    share = float(share or 0.0)
     if ":" in size:
         name, P = size.split(":")
         table = np.loadtxt(Path(data, "regression", f"{name}.csv.gz"), delimiter=",", skiprows=1)
         table = (table - table.mean(axis=0)) / table.std(axis=0)
-        return np.column_stack([table[:, :-1], np.ones(len(table))]), table[:, -1], int(P)
+        return np.column_stack([table[:, :-1], np.ones(len(table))]), table[:, -1], int(P), share
     n, d, P = map(int, size.split("x"))
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n, d))
     teacher = np.maximum(X @ rng.standard_normal((d, 5)), 0) @ rng.standard_normal(5)
-    return X, teacher + 0.1 * rng.standard_normal(n), P
+    return X, teacher + 0.1 * rng.standard_normal(n), P, share
 
 
 class Referee:
@@ -87,11 +91,13 @@ class Referee:
         Features and targets.
     P : int
         Gates.
+    share : float
+        alpha as a share of alpha_max; 0 for n * LAM.
     cones : bool
         ReLU (two signs, weights kept in the cones of their patterns), or gated ReLU.
     """
 
-    def __init__(self, X, y, P, cones):
+    def __init__(self, X, y, P, share, cones):
         self.X, self.y = X, y
         n, d = X.shape
         self.alpha, self.cones = n * LAM, cones
@@ -105,6 +111,8 @@ class Referee:
         self.sides = np.where(D > 0, 1.0, -1.0)
         self.unit = self.X / np.linalg.norm(self.X, axis=1, keepdims=True)
         self.bound, self.small = 0.0, n * P <= SMALL
+        if share:
+            self.alpha = share * self.problem().alpha_max
 
     def problem(self):
         """The package's Problem, with blocks in the referee's order."""
@@ -241,7 +249,7 @@ def pyscnn(referee, python, threads, repeats, max_iters, max_time):
             X=referee.X,
             y=referee.y,
             gates=referee.gates,
-            lam=LAM,
+            lam=referee.alpha / n,
             formulation="relu" if referee.cones else "gated_relu",
             dtype=dtype,
             optimum=referee.bound / n,
@@ -454,10 +462,10 @@ def main():
     load, repeats = os.getloadavg(), 1 if args.quick else args.repeats
     parts, bars, records = [], [], []
     for size in args.sizes:
-        X, y, P = program(size, args.data)
+        X, y, P, share = program(size, args.data)
         for kind in ("gated",) if args.quick else args.kinds:
             cones = kind == "relu"
-            referee = Referee(X, y, P, cones)
+            referee = Referee(X, y, P, share, cones)
             with threadpool_limits(args.threads):
                 rows = ours(referee, repeats, args.max_time)
                 if referee.small:

@@ -36,13 +36,14 @@ def project_onto_cones(
     active : int array of shape (n_blocks, n_features), optional
         Guess of the rows that hold with equality, -1 where there is none; as returned by an earlier call.
     floor : float, default=0.0
-        A projection found to be no longer than this is returned as zero: the length only shrinks while rows are
-        added, so most blocks that a threshold would cut anyway are left early.
+        A projection found to be no longer than this is left unfinished: the length only shrinks while rows are added,
+        so most blocks that a threshold would cut anyway are left early.
 
     Returns
     -------
     projection : array of shape (n_blocks, n_features)
-        Within 1e-12 of the cone, relative to its own length.
+        Within 1e-12 of the cone, relative to its own length; or, where that is no longer than ``floor``, some
+        q + B^T lam with lam >= 0, outside the cone but no longer than ``floor`` either.
     active : int array of shape (n_blocks, n_features)
         Rows that hold with equality, -1 as padding.
 
@@ -52,16 +53,15 @@ def project_onto_cones(
     """
     n_blocks, n_features = Q.shape
     active = np.full((n_blocks, n_features), -1) if active is None else active.copy()
-    projection = np.zeros_like(Q)
+    projection = Q.copy()
     lengths = np.linalg.norm(Q, axis=1)
     n_samples = len(rows)
-    # Blocks that cannot pass the floor are zero without any work.
+    # Blocks that cannot pass the floor need no work.
     candidates = np.flatnonzero(lengths > floor)
     active[lengths <= floor] = -1
     if not n_samples:
-        projection[candidates] = Q[candidates]
         return projection, active
-    size = max(1, 4_000_000 // max(n_samples, 1))
+    size = max(1, min(4_000_000 // n_samples, 8_000_000 // n_features**2))
     for start in range(0, len(candidates), size):
         k = candidates[start : start + size]
         projection[k], active[k] = _project(Q[k] / lengths[k, None], rows, patterns[k], active[k], floor / lengths[k])
@@ -73,100 +73,157 @@ def _project(Q, rows, patterns, active, floor):
     """The projection for unit vectors Q, and the final active sets."""
     n_features = Q.shape[1]
     floor = np.maximum(floor, ZERO)
-    V, multipliers, active = _start(Q, rows, patterns, active)
-    lengths = np.linalg.norm(V, axis=1)
-    V[lengths <= floor] = 0.0
-    open_blocks = np.flatnonzero(lengths > floor)
-    signs = np.where(patterns[open_blocks], 1.0, -1.0)
+    V, final = np.empty_like(Q), np.full(active.shape, -1)
     hard: list[NDArray] = []
+    # k: the blocks that are still open, in the order of the faces.
+    k, faces = np.arange(len(Q)), _Faces(Q, rows, patterns, active)
+    signs = np.where(patterns, 1.0, -1.0)
     for _ in range(5 * n_features + 20):
-        if not len(open_blocks):
+        lengths = np.linalg.norm(faces.V, axis=1)
+        short = faces.sound & (lengths <= floor[k])
+        V[k[short]], final[k[short]] = faces.V[short], faces.active[short]
+        hard.append(k[~faces.sound])
+        keep = faces.sound & ~short
+        if not keep.all():
+            k, lengths, signs = k[keep], lengths[keep], signs[keep]
+            faces.take(keep)
+        if not len(k):
             break
-        side = V[open_blocks] @ rows.T
+        side = faces.V @ rows.T
         side *= signs
         worst = np.argmin(side, axis=1)
-        tolerance = np.maximum(FEASIBILITY_TOL * lengths[open_blocks], 4e-16 * multipliers[open_blocks].sum(axis=1))
+        tolerance = np.maximum(FEASIBILITY_TOL * lengths, 4e-16 * faces.multipliers.sum(axis=1))
         stay = side[np.arange(len(worst)), worst] < -tolerance
+        V[k[~stay]], final[k[~stay]] = faces.V[~stay], faces.active[~stay]
         # A violated row that is in the set already, or that finds it full: rounding has spoilt the small system.
-        sets = active[open_blocks]
-        stuck = stay & ((sets >= 0).all(axis=1) | (sets == worst[:, None]).any(axis=1))
-        hard.append(open_blocks[stuck])
+        stuck = stay & ((faces.active >= 0).all(axis=1) | (faces.active == worst[:, None]).any(axis=1))
+        hard.append(k[stuck])
         stay &= ~stuck
         if not stay.all():
-            open_blocks, worst, sets, signs = open_blocks[stay], worst[stay], sets[stay], signs[stay]
-        if not len(open_blocks):
+            k, worst, signs = k[stay], worst[stay], signs[stay]
+            faces.take(stay)
+        if not len(k):
             break
-        slot = np.argmax(sets < 0, axis=1)
-        sets[np.arange(len(slot)), slot] = worst
-        V[open_blocks], multipliers[open_blocks], active[open_blocks], sound = _step(
-            Q[open_blocks], rows, patterns[open_blocks], sets, multipliers[open_blocks]
-        )
-        hard.append(open_blocks[~sound])
-        lengths[open_blocks] = np.linalg.norm(V[open_blocks], axis=1)
-        gone = lengths[open_blocks] <= floor[open_blocks]
-        V[open_blocks[gone & sound]] = 0.0
-        if gone.any() or not sound.all():
-            open_blocks, signs = open_blocks[~gone & sound], signs[~gone & sound]
-    for k in np.concatenate([*hard, open_blocks]).astype(int):
-        V[k] = _project_one(Q[k], rows * np.where(patterns[k], 1.0, -1.0)[:, None])
-        active[k] = -1
-        if np.linalg.norm(V[k]) <= floor[k]:
-            V[k] = 0.0
-    return V, active
+        faces.add(worst, rows[worst] * signs[np.arange(len(k)), worst][:, None])
+    for j in np.concatenate([*hard, k]).astype(int):
+        V[j] = _project_one(Q[j], rows * np.where(patterns[j], 1.0, -1.0)[:, None])
+        final[j] = -1
+    V[np.linalg.norm(V, axis=1) <= ZERO] = 0.0
+    return V, final
 
 
-def _face(Q, rows, patterns, active):
-    """Projection onto the subspace where the active rows vanish, their multipliers, and whether it can be trusted."""
-    width = max(1, int((active >= 0).sum(axis=1).max(initial=0)))
-    order = np.argsort(active < 0, axis=1, kind="stable")[:, :width]
-    rows_used = np.take_along_axis(active, order, axis=1)
-    used = rows_used >= 0
-    B = rows[rows_used] * np.where(np.take_along_axis(patterns, rows_used, axis=1), 1.0, -1.0)[:, :, None]
-    B *= used[:, :, None]
-    transposed = B.transpose(0, 2, 1)
-    gram = B @ transposed
-    np.einsum("kii->ki", gram)[...] += np.where(used, 1e-15, 1.0)
-    solved = np.linalg.solve(gram, -(B @ Q[:, :, None]))
-    V = Q + (transposed @ solved)[:, :, 0]
-    # Nearly parallel rows make the Gram matrix ill-conditioned: one step of iterative refinement where it shows.
-    rest = B @ V[:, :, None]
-    rough = np.abs(rest).max(axis=(1, 2)) > 1e-14
-    if rough.any():
-        more = np.linalg.solve(gram[rough], -rest[rough])
-        V[rough] += (transposed[rough] @ more)[:, :, 0]
-        solved[rough] += more
-    multipliers = np.zeros_like(Q)
-    np.put_along_axis(multipliers, order, solved[:, :, 0] * used, axis=1)
-    sound = np.ones(len(Q), dtype=bool)
-    # Dependent rows: their Gram matrix says nothing.
-    sound[rough] = np.abs(np.einsum("kmd,kd->km", B[rough], V[rough])).max(axis=1) <= 1e-12
-    return V, multipliers, sound
+class _Faces:
+    """For every block the point V = q + B^T multipliers with B V = 0 on its active rows B, one row a slot.
+
+    The inverse S of the Gram matrix B B^T goes along, by updates of rank one when a row enters or leaves; unused slots
+    of B, S and the multipliers are zero.
+    """
+
+    def __init__(self, Q, rows, patterns, active):
+        """From guessed active sets: drop rows with negative multipliers until none is left; forget unusable guesses."""
+        n, d = Q.shape
+        self.Q, self.V, self.active = Q, Q.copy(), active.copy()
+        self.B, self.S = np.zeros((n, d, d)), np.zeros((n, d, d))
+        self.multipliers, self.sound = np.zeros_like(Q), np.ones(n, dtype=bool)
+        k = np.flatnonzero((active >= 0).any(axis=1))
+        signs = np.where(np.take_along_axis(patterns[k], self.active[k], axis=1), 1.0, -1.0)
+        self.B[k] = rows[self.active[k]] * signs[:, :, None]
+        while len(k):
+            self.B[k] *= (self.active[k] >= 0)[:, :, None]
+            self._invert(k)
+            self._solve(k)
+            lost = ~self.sound[k]
+            negative = (self.multipliers[k] < 0) & (self.active[k] >= 0)
+            self.active[k] = np.where(negative | lost[:, None], -1, self.active[k])
+            k = k[negative.any(axis=1) | lost]
+            self.sound[k] = True
+
+    def take(self, keep) -> None:
+        """Forget the other blocks."""
+        for name, value in vars(self).items():
+            setattr(self, name, value[keep])
+
+    def add(self, row, b) -> None:
+        """Let the rows b of these indices enter, one for each block, and move to the minimiser on the larger set.
+
+        Rows that block the way leave (the inner loop of NNLS).
+        """
+        k, slot = np.arange(len(b)), np.argmax(self.active < 0, axis=1)
+        width = max(int(np.flatnonzero((self.active >= 0).any(axis=0)).max(initial=-1)) + 1, int(slot.max()) + 1)
+        B, S = self.B[:, :width], self.S[:, :width, :width]
+        # w: what of b is orthogonal to B, by the normal equations refined once.
+        u = _times(S, _times(B, b))
+        w = b - _times(B.transpose(0, 2, 1), u)
+        more = _times(S, _times(B, w))
+        u += more
+        w -= _times(B.transpose(0, 2, 1), more)
+        rest = np.einsum("kd,kd->k", w, w)
+        self.sound &= rest > 1e-24
+        rest = np.maximum(rest, 1e-24)
+        S += (u / rest[:, None])[:, :, None] * u[:, None, :]
+        S[k, slot, :] = S[k, :, slot] = -u / rest[:, None]
+        S[k, slot, slot] = 1.0 / rest
+        self.B[k, slot], self.active[k, slot] = b, row
+        step = -np.einsum("kd,kd->k", b, self.V) / rest
+        target = self.multipliers.copy()
+        target[:, :width] -= step[:, None] * u
+        target[k, slot] = step
+        V = self.V + step[:, None] * w
+        off = np.abs(_times(B, V)).max(axis=1) > 1e-14
+        self.multipliers, self.active, left = towards(target, self.multipliers, self.active)
+        self.V = V
+        k = np.flatnonzero(left)
+        while len(k):
+            self._drop(k)
+            before = self.multipliers[k]
+            self._solve(k)
+            self.multipliers[k], self.active[k], left = towards(self.multipliers[k], before, self.active[k])
+            off[k] = False
+            k = k[left & self.sound[k]]
+        self._solve(np.flatnonzero(off))
+
+    def _drop(self, k) -> None:
+        """Take the rows out of B and S that have left the active sets of these blocks."""
+        while True:
+            gone = (self.active[k] < 0) & (np.einsum("kii->ki", self.S[k]) > 0)
+            k, gone = k[gone.any(axis=1)], gone[gone.any(axis=1)]
+            if not len(k):
+                return
+            slot = np.argmax(gone, axis=1)
+            column = self.S[k, :, slot]
+            pivot = column[np.arange(len(k)), slot]
+            self.S[k] -= (column / pivot[:, None])[:, :, None] * column[:, None, :]
+            self.S[k, slot, :] = self.S[k, :, slot] = 0.0
+            self.B[k, slot] = 0.0
+
+    def _invert(self, k) -> None:
+        """S of these blocks from scratch."""
+        used = self.active[k] >= 0
+        gram = self.B[k] @ self.B[k].transpose(0, 2, 1)
+        np.einsum("kii->ki", gram)[...] += np.where(used, 1e-15, 1.0)
+        self.S[k] = np.linalg.inv(gram) * (used[:, :, None] & used[:, None, :])
+
+    def _solve(self, k) -> None:
+        """V and the multipliers of these blocks from B and S, refined until B V = 0 to rounding."""
+        for fresh in (False, True):
+            if fresh:
+                self._invert(k)
+            B, S, Q = self.B[k], self.S[k], self.Q[k]
+            V, multipliers = Q, np.zeros_like(Q)
+            for _ in range(3):
+                multipliers -= _times(S, _times(B, V))
+                V = Q + _times(B.transpose(0, 2, 1), multipliers)
+            self.V[k], self.multipliers[k] = V, multipliers
+            # Dependent rows: their Gram matrix says nothing.
+            self.sound[k] = np.abs(_times(B, V)).max(axis=1, initial=0.0) <= 1e-12
+            k = k[~self.sound[k]]
+            if not len(k):
+                return
 
 
-def _start(Q, rows, patterns, active):
-    """From a guessed active set: drop rows with negative multipliers until none is left; forget an unusable guess."""
-    V, multipliers = Q.copy(), np.zeros_like(Q)
-    k = np.flatnonzero((active >= 0).any(axis=1))
-    while len(k):
-        V[k], multipliers[k], sound = _face(Q[k], rows, patterns[k], active[k])
-        negative = (multipliers[k] < 0) & (active[k] >= 0)
-        active[k] = np.where(negative | ~sound[:, None], -1, active[k])
-        V[k[~sound]] = Q[k[~sound]]
-        k = k[negative.any(axis=1) & sound]
-    multipliers[active < 0] = 0.0
-    return V, multipliers, active
-
-
-def _step(Q, rows, patterns, active, multipliers):
-    """Inner loop of NNLS: move to the minimiser on the enlarged set, dropping rows that block the way."""
-    V = Q.copy()
-    sound = np.ones(len(Q), dtype=bool)
-    k = np.arange(len(Q))
-    while len(k):
-        V[k], target, sound[k] = _face(Q[k], rows, patterns[k], active[k])
-        multipliers[k], active[k], left = towards(target, multipliers[k], active[k])
-        k = k[left & sound[k]]
-    return V, multipliers, active, sound
+def _times(matrices, vectors):
+    """Products of matrices (k, m, n) and vectors (k, n)."""
+    return (matrices @ vectors[:, :, None])[:, :, 0]
 
 
 def towards(

@@ -24,15 +24,15 @@ class Penalty(Protocol):
     def value(self, V: NDArray) -> float:
         """sum_k |v_k|, without a check that the blocks lie in their cones."""
 
-    def prox(self, V: NDArray, threshold: float, active: NDArray | None = None) -> tuple[NDArray, NDArray | None]:
+    def prox(self, V: NDArray, threshold: float, warm: Any = None) -> tuple[NDArray, Any]:
         """Minimiser over U of |U - V|^2 / 2 + threshold * value(U), and a warm start for the next call."""
 
-    def dual_norm(self, G: NDArray, floor: float = 0.0, active: NDArray | None = None) -> float:
+    def dual_norm(self, G: NDArray, floor: float = 0.0, warm: Any = None) -> float:
         """max_k of the support of the unit ball of block k in direction G_k; exact when above floor, else floor."""
 
-    def faces(self, V: NDArray, blocks: NDArray, active: NDArray | None) -> tuple[NDArray, NDArray]:
+    def faces(self, V: NDArray, blocks: NDArray, warm: Any) -> tuple[NDArray, NDArray]:
         """Orthonormal bases (n, n_features, n_features) and counts (n,) for some blocks of a prox V: near it the prox
-        moves block k only along the columns of its basis from count k on. ``active`` is what the prox returned."""
+        moves block k only along the columns of its basis from count k on. ``warm`` is what the prox returned."""
 
     def violation(self, V: NDArray) -> float:
         """Largest distance from a block to a face of its cone that it should not cross, per unit of |v_k|."""
@@ -56,14 +56,14 @@ class GroupLasso:
     def value(self, V):
         return float(np.linalg.norm(V, axis=1).sum())
 
-    def prox(self, V, threshold, active=None):
+    def prox(self, V, threshold, warm=None):
         lengths = np.linalg.norm(V, axis=1, keepdims=True)
         return V * (1 - threshold / np.maximum(lengths, max(threshold, 1e-300))), None
 
-    def dual_norm(self, G, floor=0.0, active=None):
+    def dual_norm(self, G, floor=0.0, warm=None):
         return max(floor, float(np.linalg.norm(G, axis=1).max(initial=0.0)))
 
-    def faces(self, V, blocks, active):
+    def faces(self, V, blocks, warm):
         d = V.shape[1]
         return np.broadcast_to(np.eye(d), (len(blocks), d, d)), np.zeros(len(blocks), dtype=int)
 
@@ -106,29 +106,31 @@ class ConeGroupLasso:
     def value(self, V):
         return float(np.linalg.norm(V, axis=1).sum())
 
-    def prox(self, V, threshold, active=None):
+    def prox(self, V, threshold, warm=None):
+        # Beside the active rows of each block, its last P q - q, a vector of the dual cone.
+        active, dual = (np.full(V.shape, -1), np.zeros_like(V)) if warm is None else (warm[0].copy(), warm[1].copy())
         out = np.zeros_like(V)
-        if active is None:
-            active = np.full(V.shape, -1)
-        # |P q| <= |q|, so only blocks longer than the threshold can survive it.
-        k = np.flatnonzero(np.linalg.norm(V, axis=1) > threshold)
+        k = np.flatnonzero(_longest(V, dual) > threshold)
         out[k], active[k] = project_onto_cones(V[k], self.rows, self.patterns[self.pattern[k]], active[k], threshold)
-        lengths = np.linalg.norm(out[k], axis=1, keepdims=True)
-        out[k] *= 1 - threshold / np.maximum(lengths, max(threshold, 1e-300))
-        return out, active
+        dual[k] = out[k] - V[k]
+        # Below this the direction of a difference is rounding.
+        dual[np.linalg.norm(dual, axis=1) <= 1e-6 * np.linalg.norm(V, axis=1)] = 0.0
+        lengths = np.linalg.norm(out, axis=1, keepdims=True)
+        out *= np.maximum(1 - threshold / np.maximum(lengths, max(threshold, 1e-300)), 0.0)
+        return out, (active, dual)
 
-    def dual_norm(self, G, floor=0.0, active=None):
-        lengths = np.linalg.norm(G, axis=1)
+    def dual_norm(self, G, floor=0.0, warm=None):
+        lengths = np.linalg.norm(G, axis=1) if warm is None else _longest(G, warm[1])
         order = np.argsort(-lengths)
         for part in np.split(order, [64]):
             k = part[lengths[part] > floor]
-            guess = None if active is None else active[k]
+            guess = None if warm is None else warm[0][k]
             P, _ = project_onto_cones(G[k], self.rows, self.patterns[self.pattern[k]], guess, floor)
             floor = max(floor, float(np.linalg.norm(P, axis=1).max(initial=0.0)))
         return floor
 
-    def faces(self, V, blocks, active):
-        rows = np.sort(active[blocks], axis=1)[:, ::-1]
+    def faces(self, V, blocks, warm):
+        rows = np.sort(warm[0][blocks], axis=1)[:, ::-1]
         normals = self.rows[rows] * (rows >= 0)[:, :, None]
         bases = np.linalg.qr(normals.transpose(0, 2, 1), mode="complete")[0]
         return bases, (rows >= 0).sum(axis=1)
@@ -180,10 +182,9 @@ class FreeBiasConeGroupLasso:
     def value(self, V):
         return float(np.linalg.norm(V[:, :-1], axis=1).sum())
 
-    def prox(self, V, threshold, active=None):
+    def prox(self, V, threshold, warm=None):
         out = np.zeros_like(V)
-        if active is None:
-            active = np.full(V.shape, -1)
+        active = np.full(V.shape, -1) if warm is None else warm
         lengths = np.linalg.norm(V[self.linear, :-1], axis=1, keepdims=True)
         keep = 1 - threshold / np.maximum(lengths, max(threshold, 1e-300))
         out[self.linear, :-1] = keep * V[self.linear, :-1]
@@ -199,17 +200,17 @@ class FreeBiasConeGroupLasso:
             V[k], _, _ = minimise(G[k], np.zeros(len(k)), self.rows, self.patterns[self.pattern[k]], none[k])
         return V
 
-    def dual_norm(self, G, floor=0.0, active=None):
+    def dual_norm(self, G, floor=0.0, warm=None):
         floor = max(floor, float(np.linalg.norm(G[self.linear, :-1], axis=1).max(initial=0.0)))
         for k in self.parts:
-            guess = np.full((len(k), G.shape[1]), -1) if active is None else active[k]
+            guess = np.full((len(k), G.shape[1]), -1) if warm is None else warm[k]
             flat = np.zeros(len(k))
             U, _, _ = minimise(G[k], flat, self.rows, self.patterns[self.pattern[k]], guess, floor)
             floor = max(floor, float(np.linalg.norm(U[:, :-1], axis=1).max(initial=0.0)))
         return floor
 
-    def faces(self, V, blocks, active):
-        rows = np.sort(active[blocks], axis=1)[:, ::-1]
+    def faces(self, V, blocks, warm):
+        rows = np.sort(warm[blocks], axis=1)[:, ::-1]
         normals = self.rows[rows] * (rows >= 0)[:, :, None]
         skip = (rows >= 0).sum(axis=1)
         linear = np.isin(blocks, self.linear)
@@ -239,6 +240,16 @@ class FreeBiasConeGroupLasso:
             signs = np.where(self.patterns[:, samples][self.pattern[mixed]], 1.0, -1.0)
             constraints.append(cp.multiply(signs, V[mixed] @ self.rows[samples].T) >= 0)
         return size, constraints
+
+
+def _longest(Q: NDArray, dual: NDArray) -> NDArray:
+    """Bounds on |P q|: the least |q + c s| over c >= 0, for s in the dual cone."""
+    squares = np.einsum("kd,kd->k", dual, dual)
+    along = np.minimum(np.einsum("kd,kd->k", Q, dual), 0.0)
+    # The difference cancels: margins keep it a bound.
+    size = np.einsum("kd,kd->k", Q, Q)
+    rest = (1 + 1e-13) * size - along**2 / np.where(squares > 0, squares, 1.0)
+    return np.sqrt(np.maximum(rest, 0.0)) + 1e-8 * np.sqrt(size)
 
 
 #: Every penalty by name; the tests run over it.

@@ -111,8 +111,8 @@ def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_step
     a function that is linear, on the cone of the other samples' activations, in u. Its maximum over unit vectors is
     the length of a projection v = g + sum_i lam_i n_i of g = X^T D t onto that cone, n_i the unit rows that hold with
     equality, turned inward, lam_i >= 0. A step moves to v, where samples with t_i >= 0 take the activations they have
-    there, and samples with t_i < 0 are crossed if lam_i > -t_i |x_i|: exactly then the price rises behind them. Where
-    samples of both signs lie on one hyperplane (parallel rows) a climb may end below the maximum.
+    there, and samples with t_i < 0 are crossed if lam_i > -t_i |x_i|: exactly then the price rises behind them.
+    Samples with the same hyperplane are one sample and a linear term here: (-z)_+ = (z)_+ - z.
 
     Parameters
     ----------
@@ -138,25 +138,29 @@ def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_step
     ----------
     .. [1] T. Pham Dinh, H. A. Le Thi, Convex analysis approach to d.c. programming, Acta Math. Vietnam. 22 (1997).
     """
+    none = no_peaks(X)
+    X, t, linear, group, flipped, first = _hyperplanes(X, t)
     side = U @ X.T
     patterns = side >= 0
     # A projection is no shorter than the price at the start: only starts that are not promising are lost.
-    floor = PROMISING * np.max((np.maximum(side, 0.0) @ t) / np.linalg.norm(U, axis=1), initial=0.0)
-    lengths = np.linalg.norm(X, axis=1)
+    start = np.maximum(side, 0.0) @ t + U @ linear
+    floor = PROMISING * np.max(start / np.linalg.norm(U, axis=1), initial=0.0)
     # Without any, a sample that costs nothing stands in.
     walls = np.flatnonzero(t < 0) if (t < 0).any() else np.array([0])
     place = np.full(len(X) + 1, -1)
     place[walls] = np.arange(len(walls))
-    rows = X[walls] / np.where(lengths[walls] > 0, lengths[walls], 1.0)[:, None]
-    cost = -t[walls] * lengths[walls]
+    rows, cost = X[walls], -t[walls]
+    active = np.where(active >= 0, np.append(group, 0)[active], -1)
     prices, V, active = np.zeros(len(U)), np.zeros(U.shape), place[active]
     k, n_cells, fresh = np.arange(len(U)), 0, np.zeros(len(U), dtype=bool)
     for _ in range(max_steps):
         n_cells += len(k)
-        at, pull = patterns[np.ix_(k, walls)], (patterns[k] * t) @ X
+        at, pull = patterns[np.ix_(k, walls)], (patterns[k] * t) @ X + linear
         W, on = project_onto_cones(pull, rows, at, active[k], floor)
         side = W @ X.T
-        price = (np.maximum(side, 0.0) @ t) / np.maximum(np.linalg.norm(W, axis=1), 1e-300)
+        reach = np.linalg.norm(W, axis=1)
+        # A projection that was left at the floor is no vector of its cone.
+        price = (np.maximum(side, 0.0) @ t + W @ linear) / np.maximum(reach, 1e-300) * (reach > floor)
         # Where samples have turned the same vector may have other multipliers, which tell where to cross.
         up = (price > prices[k] * (1 + 1e-12)) | (fresh[k] & (price >= prices[k] * (1 - 1e-12)))
         k, at, pull, on, side = k[up], at[up], pull[up], on[up], side[up]
@@ -179,8 +183,25 @@ def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_step
         fresh[k] = turned.any(axis=1)
         k = k[fresh[k] | passed.any(axis=1)]
     V *= (prices / np.maximum(np.linalg.norm(V, axis=1), 1e-300))[:, None]
-    peaks = Peaks(patterns, V, np.where(active >= 0, walls[active], -1))
-    return no_peaks(X).join(peaks.take(np.flatnonzero(prices > 0))), n_cells
+    peaks = Peaks(patterns[:, group] ^ flipped, V, np.where(active >= 0, first[walls[active]], -1))
+    return none.join(peaks.take(np.flatnonzero(prices > 0))), n_cells
+
+
+def _hyperplanes(X, t):
+    """Samples on one hyperplane as one: h(u) = sum_g t_g (x_g^T u)_+ + linear^T u with unit rows x_g, each once.
+
+    Returns x_g, t_g, linear, the g of each sample, whether it looks the other way, and the sample of least t of each g.
+    """
+    lengths = np.linalg.norm(X, axis=1)
+    unit = X / np.where(lengths > 0, lengths, 1.0)[:, None]
+    flipped = unit[np.arange(len(X)), np.argmax(np.abs(unit) > 1e-6, axis=1)] < 0
+    unit[flipped] *= -1.0
+    order = np.argsort(t, kind="stable")
+    _, first, inverse = np.unique(np.round(unit[order], 12) + 0.0, axis=0, return_index=True, return_inverse=True)
+    first, group = order[first], np.empty_like(order)
+    group[order] = inverse.ravel()
+    weight = t * lengths
+    return unit[first], np.bincount(group, weight), -(weight * flipped) @ unit, group, flipped, first
 
 
 def search(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -400,7 +401,7 @@ class Problem:
         return -float(self.sample_weight @ self.loss.conjugate(self.y, -theta / s))
 
     def dual_bound(
-        self, theta: NDArray, correlations: NDArray | None = None, active: NDArray | None = None
+        self, theta: NDArray, correlations: NDArray | None = None, warm: Any = None
     ) -> tuple[float, NDArray]:
         """The best lower bound that a guess of the dual variable gives after it is made feasible.
 
@@ -414,7 +415,7 @@ class Problem:
             Usually minus the gradient of the loss.
         correlations : array of shape (n_blocks, n_features), optional
             ``design.adjoint(theta)``, when it is known already; used only if theta is orthogonal to the free columns.
-        active : array, optional
+        warm : optional
             Warm start that the penalty's prox returned.
 
         Returns
@@ -431,7 +432,7 @@ class Problem:
                 correlations = None
         if correlations is None:
             correlations = self.design.adjoint(theta)
-        price = self.penalty.dual_norm(correlations, self.alpha, active)
+        price = self.penalty.dual_norm(correlations, self.alpha, warm)
         theta = theta * (self.alpha / price)
         bound = self.dual_value(theta)
         for share in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6):

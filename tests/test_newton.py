@@ -22,10 +22,10 @@ def draw_point(make_problem, seed, loss, activation, intercept, n=14, d=4, P=6):
     problem = make_problem(rng, loss, activation, intercept, True, n=n, d=d, P=P)
     shape = np.shape(problem.null_model[1])
     C = problem.design.n_outputs
-    V, active = problem.penalty.prox(0.5 * rng.standard_normal(problem.design.shape), 0.1)
+    V, warm = problem.penalty.prox(0.5 * rng.standard_normal(problem.design.shape), 0.1)
     c = (0.1 * rng.standard_normal(C) if C > 1 else 0.1) if intercept else 0.0
     sigma = 10.0 ** rng.uniform(-1, 1) / problem.alpha
-    point = newton._Point(problem, 0.3 * rng.standard_normal(shape), V, c, sigma, active)
+    point = newton._Point(problem, 0.3 * rng.standard_normal(shape), V, c, sigma, warm)
     assert point.U.any()
     return problem, point, sigma
 
@@ -33,7 +33,7 @@ def draw_point(make_problem, seed, loss, activation, intercept, n=14, d=4, P=6):
 def pieces(problem, point):
     """The arguments that _newton_step gives to the systems."""
     blocks = np.flatnonzero(point.U.any(axis=1))
-    bases, skip = problem.penalty.faces(point.U, blocks, point.active)
+    bases, skip = problem.penalty.faces(point.U, blocks, point.warm)
     k, j = np.nonzero(np.arange(point.U.shape[1]) >= skip[:, None])
     return blocks, bases, np.linalg.norm(point.U[blocks], axis=1), k, j
 

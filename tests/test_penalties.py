@@ -115,13 +115,14 @@ def test_projection_leaves_no_infeasible_dust(name):
 def test_prox_with_a_warm_start_and_its_arguments(name):
     penalty, _ = build(name, 7)
     rng = np.random.default_rng(7)
-    V = 2 * rng.standard_normal((BLOCKS, D))
-    P, _ = penalty.prox(V, 0.4)
-    _, active = penalty.prox(V + 0.5 * rng.standard_normal(V.shape), 0.2)
-    before = V.copy()
-    warm, _ = penalty.prox(V, 0.4, active)
-    assert np.allclose(warm, P, atol=1e-12)
-    assert np.array_equal(V, before)
+    V, warm = 2 * rng.standard_normal((BLOCKS, D)), None
+    for step in (0.5, 0.5, 0.01, 0.01, 0.01, 0.5, 0.01):
+        V = V + step * rng.standard_normal(V.shape)
+        before = V.copy()
+        P, warm = penalty.prox(V, 1.0, warm)
+        assert np.allclose(P, penalty.prox(V, 1.0)[0], atol=1e-12)
+        assert np.isclose(penalty.dual_norm(V, 0.1, warm), penalty.dual_norm(V), rtol=1e-10)
+        assert np.array_equal(V, before)
 
 
 @pytest.mark.parametrize("name", NORMS)
@@ -146,8 +147,8 @@ def test_dual_norm_floor_and_warm_start(name):
     exact = penalty.dual_norm(G)
     assert np.isclose(penalty.dual_norm(G, 0.9 * exact), exact, rtol=1e-10)
     assert penalty.dual_norm(G, 1.1 * exact) == 1.1 * exact
-    _, active = penalty.prox(G, 0.0)
-    assert np.isclose(penalty.dual_norm(G, 0.0, active), exact, rtol=1e-10)
+    _, warm = penalty.prox(G, 0.0)
+    assert np.isclose(penalty.dual_norm(G, 0.0, warm), exact, rtol=1e-10)
     assert penalty.dual_norm(np.zeros((0, D)), 0.5) == 0.5
     assert penalty.dual_norm(np.zeros((BLOCKS, D))) == 0.0
 

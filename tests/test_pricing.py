@@ -330,16 +330,19 @@ DEGENERATE = [integer_grid, centred_integers_and_zero_rows, equal_parallel_and_o
 
 @pytest.mark.parametrize("family", DEGENERATE)
 @pytest.mark.parametrize("kind", ["normal", "zeros", "integers"])
-def test_most_climbs_end_in_local_maxima_where_walls_coincide(family, kind):
-    """Samples of either sign of t on one hyperplane bend the price together; a test of each alone may stop early."""
+def test_most_climbs_end_in_local_maxima_where_walls_meet(family, kind):
+    """Where more walls meet than there are dimensions multipliers are not unique, and a climb may stop early.
+
+    Samples on one hyperplane count as one and do no harm.
+    """
     ends = []
-    for n, d, seed in [(9, 2, 1), (20, 3, 1), (20, 3, 2), (30, 6, 1), (30, 6, 2), (30, 6, 3), (15, 1, 1)]:
+    for n, d, seed in [(9, 2, 1), (20, 3, 1), (20, 3, 2), (20, 3, 3), (30, 6, 1), (30, 6, 2), (30, 6, 3), (15, 1, 1)]:
         rng = np.random.default_rng([n, d, seed])
         X, t = family(rng, n, d), dual_variable(rng, n, kind)
         peaks, _ = climb_fresh(X, t, rng.standard_normal((40, d)))
         ends += [rises(X, t, u, 1e-7, rng) <= 2e-14 * scale(X, t) for u in peaks.V / peaks.prices[:, None]]
     assert len(ends) >= 15
-    assert np.mean(ends) >= 0.7
+    assert np.mean(ends) >= (1.0 if family is equal_parallel_and_opposite_rows else 0.7)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

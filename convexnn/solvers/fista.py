@@ -77,7 +77,7 @@ class Fista:
         design, penalty, alpha = problem.design, problem.penalty, problem.alpha
         L = max(problem.loss.lipschitz * design.squared_norm(problem.sample_weight), 1e-300)
         V = np.zeros(design.shape) if coef_init is None else coef_init
-        V, active = penalty.prox(V, 0.0)
+        V, warm = penalty.prox(V, 0.0)
         z = design @ V
         c = problem.best_intercept(z)
         Y, zy, t = V, z, 1.0
@@ -94,7 +94,7 @@ class Fista:
                     primal = problem.loss_value(z + c) + alpha * penalty.value(V)
                     if primal < best[0]:
                         best = (primal, V, c)
-                    bound, point = problem.dual_bound(-gradient, -G, active)
+                    bound, point = problem.dual_bound(-gradient, -G, warm)
                     if bound > dual:
                         dual, theta = bound, point
                     seconds = perf_counter() - start
@@ -114,7 +114,7 @@ class Fista:
                 value_y = problem.loss_value(zy + cy)
                 L *= SHRINK
                 while True:
-                    V_new, active = penalty.prox(Y - G / L, alpha / L, active)
+                    V_new, warm = penalty.prox(Y - G / L, alpha / L, warm)
                     z_new = design @ V_new
                     c = problem.best_intercept(z_new, cy)
                     step = V_new - Y

@@ -88,7 +88,7 @@ class Newton:
         start = perf_counter()
         design, penalty, alpha = problem.design, problem.penalty, problem.alpha
         V = np.zeros(design.shape) if coef_init is None else coef_init
-        V, active = penalty.prox(V, 0.0)
+        V, warm = penalty.prox(V, 0.0)
         z = design @ V
         c = problem.best_intercept(z)
         u = z + c
@@ -100,7 +100,7 @@ class Newton:
         status, steps, stalled, gap = "max_iter", 0, 0, np.inf
         try:
             while True:
-                point = _Point(problem, u, V, c, sigma, active)
+                point = _Point(problem, u, V, c, sigma, warm)
                 inner, noisy = 0, False
                 while steps < self.max_iter:
                     moved = np.vdot(point.U - V, point.U - V) + _free_square(problem, point.c - c)
@@ -111,7 +111,7 @@ class Newton:
                     slope = np.vdot(point.HR, step)
                     t, following = 1.0, point
                     while t > 1e-6:
-                        following = _Point(problem, point.u + t * step, V, c, sigma, point.active)
+                        following = _Point(problem, point.u + t * step, V, c, sigma, point.warm)
                         rounding = 1e-13 * (abs(point.phi) + abs(best[0]))
                         if following.phi <= point.phi + 1e-4 * t * slope + rounding:
                             break
@@ -128,13 +128,13 @@ class Newton:
                     point = following
                     if self.max_time is not None and perf_counter() - start > self.max_time:
                         break
-                V, c, u, active = point.U, point.c, point.u, point.active
+                V, c, u, warm = point.U, point.c, point.u, point.warm
                 fresh = problem.best_intercept(point.z, c)
                 primal = problem.loss_value(point.z + fresh) + alpha * penalty.value(V)
                 reached = best[0]
                 if primal < reached:
                     best = (primal, V, fresh)
-                bound, feasible = problem.dual_bound(-problem.gradient(point.z + fresh), active=active)
+                bound, feasible = problem.dual_bound(-problem.gradient(point.z + fresh), warm=warm)
                 if bound > dual:
                     dual, theta = bound, feasible
                 gap, before = relative_gap(best[0], dual), gap
@@ -172,12 +172,12 @@ class Newton:
 class _Point:
     """Everything about one value of the dual variable theta = -grad F(u) in the subproblem of (V, c, sigma)."""
 
-    def __init__(self, problem: Problem, u, V, c, sigma, active):
+    def __init__(self, problem: Problem, u, V, c, sigma, warm):
         design = problem.design
         self.u = u
         self.theta = -problem.gradient(u)
         self.G = design.adjoint(self.theta)
-        self.U, self.active = problem.penalty.prox(V + sigma * self.G, sigma * problem.alpha, active)
+        self.U, self.warm = problem.penalty.prox(V + sigma * self.G, sigma * problem.alpha, warm)
         self.z = design @ self.U
         # The unpenalised terms are a free block: its prox is the identity.
         if problem.skip is not None:
@@ -211,7 +211,7 @@ def _newton_step(problem: Problem, point: _Point, sigma: float) -> NDArray:
     blocks = np.flatnonzero(point.U.any(axis=1))
     if not len(blocks) and not problem.free.shape[1]:
         return -point.R
-    bases, skip = problem.penalty.faces(point.U, blocks, point.active)
+    bases, skip = problem.penalty.faces(point.U, blocks, point.warm)
     lengths = np.linalg.norm(point.U[blocks] * _penalised(problem), axis=1)
     k, j = np.nonzero(np.arange(point.U.shape[1]) >= skip[:, None])
     n, q = point.u.size, len(k)
