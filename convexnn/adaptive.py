@@ -49,12 +49,15 @@ class Search:
         Relative gap to the lower bound that would hold if no price were larger than the largest found.
     n_rounds : int
         Rounds of listing and solving.
+    alpha_max : float
+        Largest price found at the best constant prediction: from this alpha on there are no neurons.
     """
 
     n_starts: int
     price: float
     gap: float
     n_rounds: int
+    alpha_max: float
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def solve_adaptively(
     problem : Problem
         Over the cells listed in the best round.
     result : Result
-        Its solution; ``history`` has one entry a round.
+        Its solution; ``history`` has two entries a round: after solving, and after searching.
     search : Search
         What the search behind the best bound found.
 
@@ -178,7 +181,7 @@ def solve_adaptively(
         largest, looked, new = 0.0, 0, none
         for sign, output in remembered:
             own = (blocks.sign == sign) & (blocks.output == output)
-            effort = (remembered[sign, output], n_random, n_climbs, n_generations, rng)
+            effort = (remembered[sign, output], n_random, n_climbs, n_generations, rng, deadline)
             peaks, prices, V, n_starts = find(X, sign * theta[:, output], blocks.V[own], hidden_bias, *effort)
             remembered[sign, output] = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
             largest, looked = max(largest, prices.max(initial=0.0)), looked + n_starts
@@ -188,18 +191,27 @@ def solve_adaptively(
             new = new.join(Blocks(peaks.patterns[above], sign_of, output_of, V[above] / prices[above, None]))
         return float(largest), looked, new
 
+    def record(result, gap):
+        n_blocks = int(np.count_nonzero(result.coef.any(axis=1)))
+        entry = dict(iteration=n_iter, seconds=perf_counter() - start, objective=result.primal)
+        history.append(entry | dict(relative_gap=gap, blocks=n_blocks))
+        if callback is not None:
+            callback(history[-1])
+
     local = partial(descend, X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip, hidden_bias)
     _, theta = program(none).null_model
     smooth = bool(np.isfinite(loss.lipschitz))
     history: list[dict] = []
-    seen = Search(0, np.inf, np.inf, 0)
+    seen = Search(0, np.inf, np.inf, 0, np.nan)
+    deadline = np.inf if solver.max_time is None else start + solver.max_time
     status, inner_tol, n_iter = "max_iter", 1e-2, 0
     # Peaks are the more, and the smaller, the more features there are.
     generations = int(np.clip(X.shape[1], 5, 20))
     best: tuple[Problem, Result] | None = None
     lower, anchor = -np.inf, theta
     try:
-        alpha_max, _, new = price(theta, none, 100, 30, 1)
+        alpha_max, _, new = price(theta, none, 100, 30, 2)
+        seen = replace(seen, alpha_max=alpha_max)
         if alpha >= alpha_max:
             blocks = none
         elif blocks is None:
@@ -210,7 +222,7 @@ def solve_adaptively(
                 moved = local(n_neurons=width, max_iter=2 * width)
                 blocks = blocks.join(moved)
         for n_rounds in range(1, 501):
-            left = None if solver.max_time is None else max(solver.max_time - (perf_counter() - start), 0.0)
+            left = None if solver.max_time is None else max(deadline - perf_counter(), 0.0)
             problem = program(blocks)
             most = None if solver.max_iter is None else max(solver.max_iter - n_iter, 1)
             inner = replace(solver, tol=inner_tol, max_iter=most, max_time=left, callback=None)
@@ -218,6 +230,7 @@ def solve_adaptively(
             n_iter += result.n_iter
             if best is None or result.primal <= best[1].primal:
                 best = (problem, result)
+            record(best[1], relative_gap(best[1].primal, lower))
             blocks = replace(blocks, V=result.coef).merged()
             if result.status in ("interrupted", "time_limit", "failed"):
                 status = result.status
@@ -230,23 +243,18 @@ def solve_adaptively(
                 bound = problem.dual_value(theta * min(1.0, alpha / max(largest, 1e-300)))
                 if bound > lower or theta is anchor:
                     lower, anchor = bound, theta
-                    seen = Search(looked, largest / alpha, relative_gap(best[1].primal, lower), n_rounds)
+                    seen = replace(seen, n_starts=looked, price=largest / alpha)
                 gap = relative_gap(best[1].primal, lower)
                 if gap > solver.tol:
                     break
             seen = replace(seen, gap=gap, n_rounds=n_rounds)
-            seconds = perf_counter() - start
-            objective, n_blocks = best[1].primal, int(np.count_nonzero(best[1].coef.any(axis=1)))
-            history.append(
-                dict(iteration=n_iter, seconds=seconds, objective=objective, relative_gap=gap, blocks=n_blocks)
-            )
-            if callback is not None:
-                callback(history[-1])
+            record(best[1], gap)
+            if perf_counter() > deadline:
+                # What a search that was cut short did not find means nothing.
+                status = "time_limit"
+                break
             if gap <= solver.tol or best[1].primal <= problem.negligible:
                 status = "optimal"
-                break
-            if solver.max_time is not None and seconds > solver.max_time:
-                status = "time_limit"
                 break
             if solver.max_iter is not None and n_iter >= solver.max_iter:
                 break

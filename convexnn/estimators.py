@@ -126,9 +126,8 @@ class _TwoLayerNetwork(BaseEstimator):
         rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         skip = rows if self.skip_connection else None
         common = (self.fit_intercept, n_outputs, rng)
-        alpha_max = search_alpha_max(lifted, y, loss, weights, *common, skip, self.hidden_bias)
-        even = alpha_max
-        if self.alpha == "auto" and (self.skip_connection or np.any(weights != sample_weight)):
+        even = 0.0
+        if self.alpha == "auto":
             even = search_alpha_max(lifted, y, loss, sample_weight, *common, None, self.hidden_bias)
         alpha = self._alpha(even, weights, sample_weight)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
@@ -145,7 +144,7 @@ class _TwoLayerNetwork(BaseEstimator):
         result = replace(result, theta=share * result.theta[group])
         theta = share * certificate.theta[group]
         certificate = replace(certificate, theta=theta, n_searched=found.n_starts, price_found=found.price)
-        return self._finish(problem, result, certificate, alpha_max)
+        return self._finish(problem, result, certificate, found.alpha_max)
 
     def _alpha(self, even, weights, sample_weight):
         """The weight decay, "auto" from the alpha_max without class weights.

@@ -8,6 +8,7 @@ unit sphere. That it finds none above alpha proves nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ STEPS = (0.1, 0.2, 0.6)
 SPREAD = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-6)
 
 
-def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30) -> NDArray:
+def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30, deadline: float = np.inf) -> NDArray:
     """Climb t^T (X u)_+ on the unit sphere from many starts at once; no climb ever goes down.
 
     Parameters
@@ -37,6 +38,8 @@ def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30) -> NDArra
         Non-zero vectors.
     n_steps : int, default=30
         Gradient steps; each is two matrix products for all starts together.
+    deadline : float, default=inf
+        Reading of ``time.perf_counter`` after which no step begins.
 
     Returns
     -------
@@ -57,7 +60,7 @@ def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30) -> NDArra
         up = (higher > value) & (size[:, 0] > 1e-9)
         U[up], G[up], value[up] = trial[up], G_trial[up], higher[up]
         step *= np.where(up, 2.0, 0.3)
-        if not (step > 1e-4).any():
+        if not (step > 1e-4).any() or perf_counter() > deadline:
             break
     return U
 
@@ -104,7 +107,9 @@ def no_peaks(X: NDArray) -> Peaks:
     return Peaks(np.zeros((0, n), dtype=bool), np.zeros((0, d)), np.zeros((0, d), dtype=int))
 
 
-def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_steps: int = 10) -> tuple[Peaks, int]:
+def climb(
+    X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_steps: int = 10, deadline: float = np.inf
+) -> tuple[Peaks, int]:
     r"""From the cell of each start to better ones until there is none: the price there is a local maximum.
 
     Samples with t_i >= 0 bend the price t^T (X u)_+ upwards: with their activations held fixed it is bounded below by
@@ -126,6 +131,8 @@ def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_step
         Guesses of the samples that the maxima lie on, -1 where there is none.
     max_steps : int, default=10
         Climbs that are still under way then end where they are.
+    deadline : float, default=inf
+        As in ``ascend``, after the first step.
 
     Returns
     -------
@@ -182,6 +189,8 @@ def climb(X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_step
         active[k] = np.where(passed, -1, on)
         fresh[k] = turned.any(axis=1)
         k = k[fresh[k] | passed.any(axis=1)]
+        if perf_counter() > deadline:
+            break
     V *= (prices / np.maximum(np.linalg.norm(V, axis=1), 1e-300))[:, None]
     peaks = Peaks(patterns[:, group] ^ flipped, V, np.where(active >= 0, first[walls[active]], -1))
     return none.join(peaks.take(np.flatnonzero(prices > 0))), n_cells
@@ -213,6 +222,7 @@ def search(
     n_climbs: int,
     n_generations: int,
     rng: np.random.Generator,
+    deadline: float = np.inf,
 ) -> tuple[Peaks, int]:
     """Local maxima of the price over all cells: from known neurons, from random starts, and around the best.
 
@@ -235,6 +245,8 @@ def search(
         How often the best are perturbed.
     rng : numpy Generator
         Source of the starts.
+    deadline : float, default=inf
+        Reading of ``time.perf_counter`` after which the search ends with what it has.
 
     Returns
     -------
@@ -244,19 +256,22 @@ def search(
         Number of starts and cells that were looked at.
     """
     d = X.shape[1]
-    U = ascend(X, t, rng.standard_normal((n_random, d)))
+    U = ascend(X, t, rng.standard_normal((n_random, d)), deadline=deadline)
     best = np.einsum("kd,kd->k", _gradient(X, t, U), U)
     order = np.argsort(-best)
     U = U[order[(best[order] > 0) & (best[order] >= PROMISING * best.max(initial=0.0))]]
     starts = np.concatenate([U[spread(U, n_climbs, SPREAD[:3])], known])
     fresh = np.full(starts.shape, -1)
-    peaks, n_cells = climb(X, t, np.concatenate([starts, remembered.V]), np.concatenate([fresh, remembered.active]))
+    starts, active = np.concatenate([starts, remembered.V]), np.concatenate([fresh, remembered.active])
+    peaks, n_cells = climb(X, t, starts, active, deadline=deadline)
     n_starts = n_random + len(known) + n_cells
     for _ in range(n_generations):
+        if perf_counter() > deadline:
+            break
         base = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
         U = base.V / base.prices[:, None]
         U += rng.choice(STEPS, (len(U), 1)) * rng.standard_normal(U.shape) / np.sqrt(d)
-        more, n_cells = climb(X, t, U, base.active)
+        more, n_cells = climb(X, t, U, base.active, deadline=deadline)
         peaks, n_starts = peaks.join(more), n_starts + n_cells
     return peaks, n_starts
 
