@@ -1,6 +1,7 @@
 """Two-layer ReLU networks trained as convex programs, with a certificate of how far they are from optimal."""
 
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
+from convexnn.audit import Audit, audit, network_from, polish
 from convexnn.certificate import Certificate
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
@@ -10,13 +11,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Arrangement",
+    "Audit",
     "Certificate",
     "ConvexReLUClassifier",
     "ConvexReLURegressor",
     "Network",
     "Result",
+    "audit",
     "count_patterns",
     "enumerate_patterns",
+    "network_from",
     "patterns_of",
+    "polish",
     "sample_patterns",
 ]

@@ -24,9 +24,9 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from convexnn.activations import ACTIVATIONS, find_patterns, lift
 from convexnn.adaptive import blocks_of, search_alpha_max, solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
+from convexnn.audit import network_from
 from convexnn.certificate import certify_listed
 from convexnn.losses import LOSSES, get_loss
-from convexnn.network import Network
 from convexnn.solvers import SOLVERS
 
 #: alpha="auto" is this share of alpha_max; docs/alpha.md has the table of test errors it was chosen by.
@@ -220,16 +220,10 @@ class _TwoLayerNetwork(BaseEstimator):
 
     def _initial_network(self, n_outputs, rows):
         """``init`` as a Network; ValueError when it does not fit the data or the activation."""
-        network = getattr(self.init, "network_", self.init)
-        if not isinstance(network, Network):
-            coefs, biases = list(getattr(network, "coefs_", [])), list(getattr(network, "intercepts_", []))
-            if len(coefs) != 2 or getattr(network, "activation", None) != "relu":
-                raise ValueError(
-                    "init must be a Network or a fitted estimator with one hidden ReLU layer (ConvexReLURegressor, "
-                    f"MLPRegressor, ...), got {self.init!r}."
-                )
-            output = coefs[1][:, 0] if coefs[1].shape[1] == 1 else coefs[1]
-            network = Network(coefs[0].T, biases[0], output, biases[1][0] if len(biases[1]) == 1 else biases[1])
+        try:
+            network = network_from(self.init, hidden_bias=self.hidden_bias)
+        except ValueError as error:
+            raise ValueError(f"init does not fit: {error}") from None
         n_features = network.hidden_weights.shape[1]
         if n_features != rows.shape[1] or network.n_outputs != n_outputs:
             raise ValueError(
@@ -238,8 +232,6 @@ class _TwoLayerNetwork(BaseEstimator):
             )
         if (network.gate_weights is None) != (self.activation == "relu"):
             raise ValueError(f"init must be a {self.activation} network for activation={self.activation!r}.")
-        if self.hidden_bias == "none" and network.hidden_biases.any():
-            raise ValueError("init must have no hidden biases for hidden_bias='none', got a network with biases.")
         return network.balance()
 
     def _check_parameters(self, losses):
@@ -351,9 +343,10 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         Limit in seconds; the best network so far is kept, with its gap.
     warm_start : bool, default=False
         Start from the network of the previous fit, whose patterns join the list.
-    init : Network or fitted estimator, optional
-        Start from this network: ours, or one hidden ReLU layer of ``MLPRegressor`` or ``MLPClassifier``. Its patterns
-        join the list; "adaptive" starts from its neurons instead of a local descent.
+    init : Network, fitted estimator or other model, optional
+        Start from this network: ours, one hidden ReLU layer of ``MLPRegressor`` or ``MLPClassifier``, or whatever else
+        ``network_from`` takes. Its patterns join the list; "adaptive" starts from its neurons instead of a local
+        descent.
     random_state : int, RandomState or None
         Seed of the sampled patterns, or of the search's random starts.
     verbose : int, default=0

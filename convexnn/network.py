@@ -189,10 +189,14 @@ class Network:
         Returns
         -------
         network : Network
-            Neurons with a zero side are dropped.
+            Neurons with a zero side are dropped; what constants among them add goes to the output bias.
         """
-        keep = np.flatnonzero(self.path_norms > 0)
-        part = self.select(keep)
+        counts = self.path_norms > 0
+        part = self.select(counts)
+        if self.hidden_bias == "free":
+            # Zero weights beside a free bias make a constant.
+            constant = np.maximum(self.hidden_biases[~counts], 0.0) @ self.output_weights[~counts]
+            part = replace(part, output_bias=self.output_bias + constant)
         outer = np.linalg.norm(part.output_weights.reshape(part.n_neurons, part.n_outputs), axis=1)
         inner = part._inner_norms
         return part._scaled(np.sqrt(outer / inner), np.sqrt(inner / outer))

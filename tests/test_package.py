@@ -27,6 +27,7 @@ ORDER = [
     "adaptive",
     "certificate",
     "path",
+    "audit",
     "estimators",
     "export",
     "plots",

@@ -1,0 +1,527 @@
+"""How good is a network that was trained elsewhere: conversion, polishing on its own patterns, and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, floor, log10
+from os import PathLike
+from time import perf_counter
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from convexnn import certificate as certificates
+from convexnn.activations import ReLU, lift
+from convexnn.adaptive import blocks_of, solve_adaptively
+from convexnn.arrangements import check_data, patterns_of
+from convexnn.certificate import Certificate
+from convexnn.losses import Loss, get_loss
+from convexnn.network import Network
+from convexnn.result import relative_gap
+from convexnn.solvers import CvxpySolver, Newton
+
+EXPECTED = (
+    "model must be a Network, a fitted estimator with one hidden ReLU layer (ConvexReLURegressor, MLPRegressor, ...), "
+    "a torch Sequential(Linear, ReLU, Linear), arrays (W1, b1, W2, b2) or (W1, W2), or the path of an .npz file"
+)
+# Improvements below this share of the objective are not put into words.
+NOTEWORTHY = 1e-6
+
+
+def network_from(model: Any, *, hidden_bias: str | None = None) -> Network:
+    """The Network of a model with one hidden ReLU layer, whoever trained it.
+
+    Parameters
+    ----------
+    model : Network, fitted estimator, torch module, arrays or path
+        A Network; a fitted ConvexReLURegressor or ConvexReLUClassifier; a fitted MLPRegressor or MLPClassifier with
+        one hidden layer and ``activation="relu"``; a torch ``Sequential(Linear, ReLU, Linear)``; a tuple or list
+        (W1, b1, W2, b2) or (W1, W2) in the shapes of scikit-learn: (n_features, n_hidden), (n_hidden,),
+        (n_hidden,) or (n_hidden, n_outputs), () or (n_outputs,); the path of an .npz file that ``Network.save`` wrote
+        or that holds the arrays W1, W2 and perhaps b1, b2.
+    hidden_bias : {"penalized", "free", "none"}, optional
+        Whether the weight decay counts hidden biases; "none" demands that there are none. By default what a Network or
+        a file says, "free" for MLPRegressor and MLPClassifier, which decay no bias, and "penalized" for the rest.
+
+    Returns
+    -------
+    network : Network
+        With the same predictions, in float64; for a classifier its scores before the link function.
+
+    Raises
+    ------
+    ValueError
+        When the model is of another kind, not fitted, has more hidden layers or another activation, weights whose
+        shapes do not fit or that are not finite, or hidden biases although ``hidden_bias="none"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> network = network_from((np.array([[1.0, -1.0]]), np.zeros(2), np.array([1.0, 1.0]), 0.5))
+    >>> network.predict([[-3.0], [2.0]])
+    array([3.5, 2.5])
+    """
+    if hidden_bias not in (None, "penalized", "free", "none"):
+        raise ValueError(f"hidden_bias must be 'penalized', 'free' or 'none', got {hidden_bias!r}.")
+    network = getattr(model, "network_", model)
+    if isinstance(network, Network):
+        _check_finite(vars(network))
+    elif isinstance(model, (str, PathLike)):
+        network = _from_file(model)
+    elif isinstance(model, (tuple, list)):
+        network = _from_arrays(*_four(model))
+    elif hasattr(model, "coefs_") and hasattr(model, "intercepts_"):
+        network = replace(_from_mlp(model), hidden_bias="free")
+    elif hasattr(model, "named_children") and hasattr(model, "__iter__"):
+        network = _from_torch(model)
+    else:
+        unfitted = " that is not fitted" if hasattr(model, "get_params") and hasattr(model, "fit") else ""
+        raise ValueError(f"{EXPECTED}, got {model!r}{unfitted}.")
+    if hidden_bias == "none" and network.hidden_biases.any():
+        raise ValueError("model must have no hidden biases for hidden_bias='none', got a network with biases.")
+    return network if hidden_bias in (None, "none") else replace(network, hidden_bias=hidden_bias)
+
+
+def _four(arrays) -> tuple:
+    if len(arrays) not in (2, 4):
+        raise ValueError(f"{EXPECTED}, got {len(arrays)} arrays.")
+    return tuple(arrays) if len(arrays) == 4 else (arrays[0], None, arrays[1], None)
+
+
+def _from_arrays(W1, b1, W2, b2) -> Network:
+    """The network of weights in scikit-learn's shapes; missing biases are zero."""
+    try:
+        W1, W2 = np.asarray(W1, dtype=float), np.asarray(W2, dtype=float)
+        m, outputs = W1.shape[-1] if W1.ndim else 0, W2.shape[1:]
+        b1 = np.zeros(m) if b1 is None else np.asarray(b1, dtype=float)
+        b2 = np.zeros(outputs) if b2 is None else np.asarray(b2, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model must have numeric weights: {error}") from None
+    if outputs == (1,):
+        W2, outputs = W2[:, 0], ()
+    if not outputs and b2.shape == (1,):
+        b2 = b2[0]
+    fits = W1.ndim == 2 and b1.shape == (m,) and W2.shape == (m, *outputs) and W2.ndim <= 2 and b2.shape == outputs
+    if not fits:
+        raise ValueError(
+            "model must have weights of shapes (n_features, n_hidden), (n_hidden,), (n_hidden, n_outputs) or "
+            f"(n_hidden,), and (n_outputs,), got {W1.shape}, {b1.shape}, {W2.shape} and {b2.shape}."
+        )
+    _check_finite(dict(W1=W1, b1=b1, W2=W2, b2=b2))
+    return Network(np.ascontiguousarray(W1.T), b1.copy(), W2.copy(), b2 if outputs else float(b2))
+
+
+def _check_finite(weights: dict) -> None:
+    for name, value in weights.items():
+        if value is not None and not isinstance(value, str) and not np.isfinite(value).all():
+            raise ValueError(f"model must have finite weights, got NaN or infinity in {name}.")
+
+
+def _from_mlp(model) -> Network:
+    if len(model.coefs_) != 2:
+        raise ValueError(f"model must have one hidden layer, got {len(model.coefs_) - 1}.")
+    if model.activation != "relu":
+        raise ValueError(f"model must have activation='relu', got {model.activation!r}.")
+    out, n_outputs = getattr(model, "out_activation_", "identity"), model.coefs_[1].shape[1]
+    if out not in ("identity", "logistic", "softmax"):
+        raise ValueError(f"model must have an identity, logistic or softmax output, got {out!r}.")
+    if out == "logistic" and n_outputs > 1:
+        raise ValueError(f"model must have one label a sample, got a multilabel classifier of {n_outputs} labels.")
+    return _from_arrays(model.coefs_[0], model.intercepts_[0], model.coefs_[1], model.intercepts_[1])
+
+
+def _from_torch(model) -> Network:
+    layers = list(model)
+    kinds = [type(layer).__name__ for layer in layers]
+    if kinds != ["Linear", "ReLU", "Linear"]:
+        raise ValueError(f"model must be a torch Sequential(Linear, ReLU, Linear), got layers {kinds}.")
+    weights = []
+    for layer in layers[::2]:
+        weights.append(layer.weight.detach().cpu().numpy().T)
+        weights.append(None if layer.bias is None else layer.bias.detach().cpu().numpy())
+    return _from_arrays(*weights)
+
+
+def _from_file(path: str | PathLike) -> Network:
+    with open(path, "rb") as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as file:
+                found = {name: file[name] for name in ("W1", "b1", "W2", "b2") if name in file.files}
+        except (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+            raise ValueError(f"{path} is not an .npz file of a network: {error}") from None
+    if {"W1", "W2"} <= set(found):
+        return _from_arrays(*(found.get(name) for name in ("W1", "b1", "W2", "b2")))
+    network = Network.load(path)
+    _check_finite(vars(network))
+    return network
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What a network is worth: its objective, better networks, and a proved bound on all networks.
+
+    Attributes
+    ----------
+    network : Network
+        The network as it was trained.
+    objective : float
+        Its weight-decay objective.
+    balanced_objective : float
+        That of the same function after rescaling each neuron.
+    polished : Network
+        The best network found on its own activation patterns; never worse.
+    polished_objective : float
+        Its objective.
+    improved : Network or None
+        The best network found over all patterns; None if ``improve=False``.
+    improved_objective : float or None
+        Its objective.
+    lower_bound : float or None
+        No two-layer ReLU network of any width has a smaller objective; None when nothing was proved.
+    gap : float or None
+        (objective - lower_bound) / objective; None when nothing was proved.
+    certificate : Certificate or None
+        The proof, grading the best network found. Where neurons feed several outputs it is about alpha divided by the
+        root of the number of outputs.
+    verdict : str
+        The above in words; every percentage in it is proved and rounded to the safe side.
+    """
+
+    network: Network
+    objective: float
+    balanced_objective: float
+    polished: Network
+    polished_objective: float
+    improved: Network | None
+    improved_objective: float | None
+    lower_bound: float | None
+    gap: float | None
+    certificate: Certificate | None
+    verdict: str
+
+    def __str__(self) -> str:
+        def found(objective, network):
+            change = objective / self.objective - 1 if self.objective else 0.0
+            return f"{objective:.8g} ({_percent(-change, up=False)} lower, {_count(network)})"
+
+        lines = [
+            ("as trained", f"{self.objective:.8g} ({_count(self.network)})"),
+            ("balanced", found(self.balanced_objective, self.network)),
+            ("polished", found(self.polished_objective, self.polished)),
+        ]
+        if self.improved is not None:
+            lines.append(("improved", found(self.improved_objective, self.improved)))
+        proved = "none proved" if self.lower_bound is None else f"{self.lower_bound:.8g} ({self.certificate.method})"  # type: ignore[union-attr]
+        lines += [("lower bound", proved), ("verdict", self.verdict)]
+        return "\n".join(f"{label:<15} {text}" for label, text in lines)
+
+
+def audit(
+    model: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    alpha: float,
+    *,
+    loss: str | Loss | None = None,
+    sample_weight: ArrayLike | None = None,
+    hidden_bias: str | None = None,
+    fit_intercept: bool = True,
+    improve: bool = False,
+    certify: bool = True,
+    tol: float = 1e-6,
+    max_time: float | None = None,
+    random_state: int | np.random.Generator | None = None,
+) -> Audit:
+    r"""Report how far a trained network is from the best one.
+
+    The network is rescaled, polished (the convex optimum on its own activation patterns), if wanted improved (a search
+    over all patterns), and compared with a lower bound on the objective of every two-layer ReLU network,
+
+        sum_i s_i l(y_i, f(x_i)) + alpha / 2 * sum_j (|w_j|^2 + b_j^2 + |a_j|^2).
+
+    Parameters
+    ----------
+    model
+        Whatever ``network_from`` takes.
+    X : array of shape (n_samples, n_features)
+        The data as the network saw it: standardised, if it was trained on standardised data.
+    y : array of shape (n_samples,)
+        Targets, or class labels: those of ``model.classes_`` or, without them, coded in sorted order.
+    alpha : float
+        Weight decay on a *sum* of losses; docs/audit.md translates the conventions of other packages.
+    loss : str or Loss, optional
+        By default that of our own estimators, "log_loss" for other classifiers and several outputs, else "squared".
+    sample_weight : array of shape (n_samples,), optional
+        Non-negative factors of the losses.
+    hidden_bias : {"penalized", "free", "none"}, optional
+        As in ``network_from``.
+    fit_intercept : bool, default=True
+        Whether networks may have an unpenalised output bias.
+    improve : bool, default=False
+        Search all activation patterns, from the polished network.
+    certify : bool, default=True
+        Prove a lower bound.
+    tol : float, default=1e-6
+        Relative gap at which polishing and improving stop.
+    max_time : float, optional
+        Limit in seconds. Polishing, improving and proving each get an equal share of what the others have left.
+    random_state : int, Generator or None
+        Seed of the search.
+
+    Returns
+    -------
+    audit : Audit
+        ``print`` shows it.
+
+    Raises
+    ------
+    ValueError
+        When the model cannot be converted, or does not fit the data, the loss or the options.
+
+    Notes
+    -----
+    Where a neuron feeds m > 1 outputs, with weights a, its decay is alpha |w| |a|_2 >= alpha / sqrt(m) |w| |a|_1, and
+    the right-hand side is the decay of m neurons that feed one output each. So the bound for such networks, at
+    alpha / sqrt(n_outputs), holds for all networks at alpha.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.linspace(-1, 1, 21)[:, None]
+    >>> weights = np.array([[1.0, -1.0]]), np.zeros(2), np.ones(2), 0.0
+    >>> report = audit(weights, X, np.abs(X[:, 0]), alpha=0.1, certify=False)
+    >>> bool(report.polished_objective <= report.objective)
+    True
+    """
+    start = perf_counter()
+    if hidden_bias is None and hasattr(model, "network_"):
+        hidden_bias = getattr(model, "hidden_bias", None)
+    network = network_from(model, hidden_bias=hidden_bias)
+    kind = hidden_bias or network.hidden_bias
+    the_loss = _loss(model, network, loss)
+    X, y, weights = _check(network, X, _coded(model, network, the_loss, y), alpha, the_loss, sample_weight)
+    stages = 1 + improve + certify
+
+    def share(stage):
+        return None if max_time is None else max(max_time - (perf_counter() - start), 0.0) / (stages - stage)
+
+    def value(candidate):
+        return candidate.objective(X, y, alpha, the_loss, weights)
+
+    common: dict[str, Any] = dict(alpha=alpha, loss=the_loss, sample_weight=weights, fit_intercept=fit_intercept)
+    polished = polish(network, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(0))
+    best, improved, certificate, bound = polished, None, None, None
+    if improve:
+        better = _improve(polished, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(1), seed=random_state)
+        best = improved = min(better, polished, key=value)
+    if certify:
+        # |a|_1 <= sqrt(n_outputs) |a|_2 for neurons that feed several outputs
+        decay = alpha / np.sqrt(network.n_outputs) if _feeds_several(network) else alpha
+        options = common | dict(alpha=decay, max_time=share(stages - 1), random_state=random_state)
+        certificate = certificates.certify(best, X, y, **options)
+        if certificate.scope == "global" and np.isfinite(certificate.lower_bound):
+            bound = float(certificate.lower_bound)
+    objective = value(network)
+    return Audit(
+        network,
+        objective,
+        min(value(network.balance()), objective),
+        polished,
+        value(polished),
+        improved,
+        None if improved is None else value(improved),
+        bound,
+        None if bound is None else relative_gap(objective, bound),
+        certificate,
+        _verdict(objective, value(best), bound, network, best),
+    )
+
+
+def polish(
+    network: Network,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    alpha: float,
+    loss: str | Loss = "squared",
+    sample_weight: ArrayLike | None = None,
+    hidden_bias: str | None = None,
+    fit_intercept: bool = True,
+    tol: float = 1e-6,
+    max_time: float | None = None,
+) -> Network:
+    """The optimum over networks whose neurons have the activation patterns of a given network, never worse than it.
+
+    The convex program over these patterns, with output weights of both signs for each, is solved from the network's
+    own weights. The smallest of three objectives, evaluated from the weights, wins: the network, the network balanced,
+    and the solution.
+
+    Parameters
+    ----------
+    network : Network
+        A ReLU network.
+    X : array of shape (n_samples, n_features)
+        The data, without a ones column.
+    y : array of shape (n_samples,)
+        Targets in the coding of the loss.
+    alpha : float
+        Weight decay on a sum of losses.
+    loss : str or Loss, default="squared"
+        A key of LOSSES or a loss object.
+    sample_weight : array of shape (n_samples,), optional
+        Non-negative factors of the losses.
+    hidden_bias : {"penalized", "free", "none"}, optional
+        By default ``network.hidden_bias``; with "none" the polished network has no hidden biases either.
+    fit_intercept : bool, default=True
+        Whether there is an unpenalised output bias.
+    tol : float, default=1e-6
+        Relative gap over the patterns at which the solver stops.
+    max_time : float, optional
+        Limit in seconds.
+
+    Returns
+    -------
+    polished : Network
+        Its neurons feed one output each unless such a network is worse than the given one, whose neurons may feed
+        several: that is possible because |a|_2 <= |a|_1.
+
+    Raises
+    ------
+    ValueError
+        When the network has gates or does not fit the data, the loss or the options.
+    """
+    hidden_bias = hidden_bias or network.hidden_bias
+    network = network_from(network, hidden_bias=hidden_bias)
+    loss = get_loss(loss, network.n_outputs)
+    X, y, weights = _check(network, X, y, alpha, loss, sample_weight)
+    _check_intercept(network, hidden_bias, fit_intercept)
+    balanced = network.balance()
+    lifted = _lifted(X, hidden_bias)
+    arrangement = patterns_of(balanced, X, hidden_bias=hidden_bias)
+    skip = None if network.skip_weights is None else X
+    fixed = (fit_intercept, network.n_outputs, skip, hidden_bias)
+    problem = lift(ReLU(), lifted, y, arrangement, loss, alpha, weights, *fixed)
+    solver = Newton(tol=tol, max_time=max_time) if problem.smooth else CvxpySolver(tol=tol, max_time=max_time)
+    result = solver.solve(problem, ReLU().coef(balanced, problem, hidden_bias))
+    solution = ReLU().network(problem, result.coef, result.intercept, arrangement, hidden_bias).merge().prune(X)
+    return min(solution, balanced, network, key=lambda candidate: candidate.objective(X, y, alpha, loss, weights))
+
+
+def _improve(network, X, y, *, alpha, loss, sample_weight, hidden_bias, fit_intercept, tol, max_time, seed) -> Network:
+    """A network from a search over all patterns that starts at the neurons of the given one."""
+    lifted, skip = _lifted(X, hidden_bias), None if network.skip_weights is None else X
+    solver = (Newton if np.isfinite(loss.lipschitz) else CvxpySolver)(tol=tol, max_time=max_time)
+    blocks = blocks_of(network, lifted, hidden_bias)
+    data = (lifted, y, loss, alpha, sample_weight, fit_intercept, network.n_outputs)
+    rng = np.random.default_rng(seed)
+    problem, result, _ = solve_adaptively(*data, solver, blocks, rng, skip=skip, hidden_bias=hidden_bias)
+    found = ReLU().network(problem, result.coef, result.intercept, None, hidden_bias)  # type: ignore[arg-type]
+    return found.merge().prune(X)
+
+
+def _lifted(X: NDArray, hidden_bias: str) -> NDArray:
+    return X if hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
+
+
+def _feeds_several(network: Network) -> bool:
+    """Whether some neuron feeds more than one output."""
+    fed = network.output_weights.reshape(network.n_neurons, network.n_outputs) != 0
+    return bool((fed.sum(axis=1) > 1).any())
+
+
+def _loss(model, network: Network, loss: str | Loss | None) -> Loss:
+    if loss is None and hasattr(model, "network_"):
+        loss = getattr(model, "loss", None)
+    if loss is None:
+        loss = "log_loss" if hasattr(model, "classes_") or network.n_outputs > 1 else "squared"
+    chosen = get_loss(loss, network.n_outputs)
+    # One output tells two classes apart.
+    return get_loss("log_loss") if chosen.target == "classes" and network.n_outputs == 1 else chosen
+
+
+def _coded(model, network: Network, loss: Loss, y: ArrayLike) -> ArrayLike:
+    """Labels as -1 / +1 or class indices; targets of regression as they are."""
+    if loss.target == "real":
+        return y
+    y, n_classes = np.asarray(y), max(network.n_outputs, 2)
+    classes = np.asarray(getattr(model, "classes_", np.unique(y)))
+    if len(classes) != n_classes:
+        if hasattr(model, "classes_") or len(classes) > n_classes or y.dtype.kind not in "biuf":
+            raise ValueError(f"y must have {n_classes} classes to match the outputs, got {classes[:10].tolist()}.")
+        # A sample without some of the classes: it must be coded already.
+        return y
+    if not np.isin(y, classes).all():
+        unknown = np.setdiff1d(y, classes)[:5].tolist()
+        raise ValueError(f"y must hold classes of the model, {classes[:10].tolist()}, got {unknown}.")
+    code = np.argsort(classes)[np.searchsorted(np.sort(classes), y)]
+    return code if network.n_outputs > 1 else 2.0 * code - 1.0
+
+
+def _check(network: Network, X, y, alpha, loss: Loss, sample_weight) -> tuple[NDArray, NDArray, NDArray]:
+    """Data, targets and weights of the samples of positive weight, or a ValueError that says what does not fit."""
+    if network.gate_weights is not None:
+        raise ValueError("model must be a ReLU network, got a gated ReLU network; use network.to_relu(X).")
+    if (network.n_outputs > 1) != (loss.target == "classes"):
+        raise ValueError(
+            f"model must have {'several outputs' if loss.target == 'classes' else 'one output'} for "
+            f"loss={loss.name!r}, got {network.n_outputs}."
+        )
+    try:
+        good = bool(np.isfinite(alpha) and alpha > 0)
+    except TypeError:
+        good = False
+    if not good:
+        raise ValueError(f"alpha must be a finite number > 0, got {alpha!r}.")
+    X, y = check_data(X), loss.check_target(y)
+    if X.shape[1] != network.hidden_weights.shape[1]:
+        raise ValueError(f"X must have {network.hidden_weights.shape[1]} features, got {X.shape[1]}.")
+    weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    if y.shape != (len(X),) or weights.shape != (len(X),):
+        raise ValueError(f"y and sample_weight must have shape ({len(X)},), got {y.shape} and {weights.shape}.")
+    if not np.isfinite(weights).all() or weights.min(initial=0.0) < 0 or not weights.any():
+        raise ValueError("sample_weight must be finite, non-negative and not all zero.")
+    if loss.target == "classes" and y.max() >= network.n_outputs:
+        raise ValueError(f"y must hold class indices below {network.n_outputs}, got {y.max()}.")
+    keep = weights > 0
+    return X[keep], y[keep], weights[keep]
+
+
+def _check_intercept(network: Network, hidden_bias: str, fit_intercept: bool) -> None:
+    if not fit_intercept and hidden_bias == "free":
+        raise ValueError("hidden_bias='free' needs fit_intercept=True, got False.")
+    if not fit_intercept and np.any(network.output_bias):
+        raise ValueError("model must have no output bias for fit_intercept=False, got a network with one.")
+
+
+def _percent(share: float, *, up: bool) -> str:
+    """A share as a percentage of two digits, rounded so that "at most" or "at least" stays true."""
+    if not 100 * share > 0:
+        return "0 %"
+    unit = 10.0 ** (floor(log10(100 * share)) - 1)
+    digits = (ceil if up else floor)(100 * share / unit)
+    return f"{digits * unit:,.10g} %"
+
+
+def _count(network: Network) -> str:
+    return f"{network.n_neurons} neuron{'' if network.n_neurons == 1 else 's'}"
+
+
+def _verdict(objective: float, best_objective: float, bound: float | None, network: Network, best: Network) -> str:
+    """What is proved about a network's distance from the best, in words."""
+    shared = _feeds_several(network)
+    each = " whose neurons feed one output each" if network.n_outputs > 1 and not shared else ""
+    rival = f"the best two-layer ReLU network of any width{each}"
+    least = objective / best_objective - 1 if best_objective > 0 else 0.0
+    at_least = f"at least {_percent(least, up=False)}" if least > NOTEWORTHY else ""
+    if bound is not None and bound > 0:
+        at_most = f"at most {_percent(objective / bound - 1, up=True)}"
+        text = f"{at_least}{' and ' if at_least else ''}{at_most} above {rival}"
+    elif at_least:
+        text = f"{at_least} above {rival}; how far at most was not proved"
+    else:
+        text = "no better network was found; how far it is from the best was not proved"
+    if shared and _feeds_several(best):
+        text += "; its neurons feed several outputs, and none that feed one output each did better"
+    return text
