@@ -203,8 +203,9 @@ class Audit:
 
     def __str__(self) -> str:
         def found(objective, network):
-            change = objective / self.objective - 1 if self.objective else 0.0
-            return f"{objective:.8g} ({_percent(-change, up=False)} lower, {_count(network)})"
+            saved = 1 - objective / self.objective if self.objective > 0 else 0.0
+            change = f"{_percent(saved, up=False)} lower" if saved > NOTEWORTHY else "no lower"
+            return f"{objective:.8g} ({change}, {_count(network)})"
 
         lines = [
             ("as trained", f"{self.objective:.8g} ({_count(self.network)})"),

@@ -1,4 +1,4 @@
-"""Command line: ``convexnn fit DATA`` and ``convexnn predict MODEL FILE``."""
+"""Command line: ``convexnn fit DATA``, ``convexnn predict MODEL FILE`` and ``convexnn audit MODEL DATA``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -20,6 +21,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from convexnn.activations import ACTIVATIONS
+from convexnn.audit import Audit, audit, network_from
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.losses import LOSSES
 from convexnn.network import Network
@@ -102,6 +104,23 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("data", metavar="FILE.csv")
     predict.add_argument("--proba", action="store_true", help="class probabilities instead of labels")
     predict.add_argument("--out", metavar="FILE.csv", help="where to write (default: standard output)")
+
+    check = commands.add_parser("audit", help="report how far a trained network is from the best one")
+    check.set_defaults(run=_audit)
+    check.add_argument(
+        "model", metavar="MODEL.npz", help="saved by fit, or arrays W1, b1, W2, b2 in the shapes of scikit-learn"
+    )
+    check.add_argument("data", metavar="DATA", help="the training data: a file or a bundled set, as for fit")
+    check.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
+    check.add_argument("--alpha", type=float, help="weight decay on the sum of losses (default: the model's)")
+    check.add_argument("--loss", choices=sorted(LOSSES), help="default: the model's, else log_loss for several outputs")
+    check.add_argument("--hidden-bias", choices=["penalized", "free", "none"], help="default: the model's")
+    check.add_argument("--improve", action="store_true", help="search all activation patterns for a better network")
+    check.add_argument("--no-certify", action="store_true", help="no proof of a lower bound")
+    check.add_argument("--tol", type=float, default=1e-6, help="relative gap of polishing and search (default: 1e-6)")
+    check.add_argument("--max-time", type=float, metavar="SECONDS", help="limit, shared by all that is done")
+    check.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    check.add_argument("--out", metavar="POLISHED.npz", help="where to save the best network found")
     return parser
 
 
@@ -211,10 +230,92 @@ def _save(path, model, mean, scale, features, task) -> None:
         model.network_.for_raw_inputs(mean, scale).save(file, **extra)
 
 
+def _audit(arguments: argparse.Namespace) -> None:
+    start = perf_counter()
+    if arguments.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {arguments.seed}.")
+    if arguments.max_time is not None and not 0 <= arguments.max_time < np.inf:
+        raise ValueError(f"--max-time must be a finite number >= 0, got {arguments.max_time}.")
+    network, extra = network_from(arguments.model), _extra(arguments.model)
+    X, y, features = _load(arguments.data, arguments.target)
+    if "feature_names" in extra:
+        wanted = extra["feature_names"].tolist()
+        missing = [name for name in wanted if name not in features]
+        if missing:
+            raise ValueError(f"{arguments.data} lacks the columns {missing[:5]} that the network was trained on.")
+        X = X[:, [features.index(name) for name in wanted]]
+    if X.shape[1] != network.hidden_weights.shape[1]:
+        raise ValueError(
+            f"{arguments.data} must have {network.hidden_weights.shape[1]} features for this model, got {X.shape[1]}."
+        )
+    if arguments.alpha is None and "alpha" not in extra:
+        raise ValueError(f"--alpha must be given: {arguments.model} does not say it.")
+    alpha = float(extra["alpha"]) if arguments.alpha is None else arguments.alpha
+    loss = arguments.loss or (str(extra["loss"]) if "loss" in extra else None)
+    mean, scale = extra.get("feature_mean", np.zeros(X.shape[1])), extra.get("feature_scale", np.ones(X.shape[1]))
+    standardised = network.for_raw_inputs(-mean / scale, 1 / scale)
+    if arguments.hidden_bias == "none":
+        # Undoing a shift of the features leaves rounding where biases were.
+        rounding = 1e-12 * np.abs(network.hidden_weights) @ np.abs(mean)
+        biases = np.where(np.abs(standardised.hidden_biases) <= rounding, 0.0, standardised.hidden_biases)
+        standardised = replace(standardised, hidden_biases=biases)
+    if arguments.out:
+        # Before the work rather than after it.
+        with open(arguments.out, "ab"):
+            pass
+    report = audit(
+        standardised,
+        (X - mean) / scale,
+        _labels(y, extra["classes"]) if "classes" in extra else y,
+        alpha,
+        loss=loss,
+        hidden_bias=arguments.hidden_bias,
+        improve=arguments.improve,
+        certify=not arguments.no_certify,
+        tol=arguments.tol,
+        max_time=arguments.max_time,
+        random_state=arguments.seed,
+    )
+    print(f"data            {arguments.data}: {len(y)} rows, {X.shape[1]} features")
+    print(f"alpha           {alpha:.6g}")
+    print(report)
+    print(f"time            {perf_counter() - start:.2f} s")
+    if arguments.out:
+        _save_audited(arguments.out, report, extra, alpha, loss, mean, scale)
+        print(f"saved           {arguments.out}")
+
+
+def _labels(y, classes):
+    """Class labels as -1 / +1, or class indices for more than two classes."""
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(f"target must hold the classes {classes[:10].tolist()}, got {unknown[:5].tolist()}.")
+    code = np.searchsorted(classes, y)
+    return code if len(classes) > 2 else 2.0 * code - 1.0
+
+
+def _save_audited(path, report: Audit, extra, alpha, loss, mean, scale) -> None:
+    """The best network found, with what the file of the given one said about the data."""
+    best, objective = report.polished, report.polished_objective
+    if report.improved is not None and report.improved_objective is not None:
+        best, objective = report.improved, report.improved_objective
+    about = ("task", "feature_names", "feature_mean", "feature_scale", "classes")
+    kept = {name: extra[name] for name in about if name in extra} | ({} if loss is None else {"loss": loss})
+    bound = -np.inf if report.lower_bound is None else report.lower_bound
+    scope = "none" if report.lower_bound is None else "global"
+    with open(path, "wb") as file:
+        raw = best.for_raw_inputs(mean, scale)
+        raw.save(file, **kept, alpha=alpha, objective=objective, lower_bound=bound, scope=scope)
+
+
+def _extra(path) -> dict:
+    """All arrays of a model's file."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
 def _predict(arguments: argparse.Namespace) -> None:
-    network = Network.load(arguments.model)
-    with np.load(arguments.model, allow_pickle=False) as file:
-        extra = {name: file[name] for name in file.files}
+    network, extra = Network.load(arguments.model), _extra(arguments.model)
     features = extra["feature_names"].tolist() if "feature_names" in extra else None
     names, columns, lines = _read(arguments.data)
     if features is None:
