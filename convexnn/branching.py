@@ -8,7 +8,7 @@ import numpy as np
 
 from convexnn.cones import towards
 
-N_POINTS = 4
+N_POINTS = 8
 N_STEPS = 6
 BATCH = 1000
 EPS = 0.03
@@ -51,10 +51,55 @@ def _subgradients(V, R):
     return out
 
 
+def _thinned(w, S):
+    """Weights of the same mean of r + 2 points of which one is zero (Caratheodory)."""
+    if not len(w):
+        return w
+    M = np.concatenate([S, np.ones((*w.shape, 1)) * np.abs(S).max(axis=(1, 2), keepdims=True)], axis=2).transpose(0, 2, 1)
+    MtM = M.transpose(0, 2, 1) @ M
+    null = np.linalg.eigh(MtM)[1][:, :, 0]
+    null *= np.sign(null[np.arange(len(w)), np.abs(null).argmax(axis=1)])[:, None]
+    ratio = np.where(null > 0, w / np.where(null > 0, null, 1.0), np.inf)
+    j = ratio.argmin(axis=1)
+    w = np.maximum(w - ratio.min(axis=1)[:, None] * null, 0.0)
+    w[np.arange(len(w)), j] = 0.0
+    count("thinned", len(w))
+    return w / w.sum(axis=1, keepdims=True)
+
+
+def _multipliers(gram, c, support):
+    """lam >= 0, gram lam >= c, complementary (block principal pivoting)."""
+    lam = np.zeros_like(c)
+    k = np.arange(len(c))
+    support = support.copy()
+    r = c.shape[1]
+    for step in range(30):
+        F = support[k]
+        M = gram[k] * (F[:, :, None] & F[:, None, :])
+        np.einsum("kii->ki", M)[...] += np.where(F, 1e-14, 1.0)
+        x = np.linalg.solve(M, (c[k] * F)[:, :, None])
+        slack = (gram[k] @ x)[:, :, 0] - c[k]
+        x = x[:, :, 0]
+        lam[k] = x
+        wrong = np.where(F, x < 0, slack < -1e-9)
+        if step >= 5:
+            last = r - 1 - np.argmax(wrong[:, ::-1], axis=1)
+            wrong &= np.arange(r) == last[:, None]
+        support[k] ^= wrong
+        k = k[wrong.any(axis=1)]
+        count("lcp", len(F))
+        if not len(k):
+            break
+    count("lcp_fail", len(k))
+    return np.maximum(lam, 1e-300)
+
+
 class _Search:
     def __init__(self, R, T, price, cut):
         self.P, self.Q = R[T > 0], -R[T < 0]
         r = self.r = R.shape[1]
+        global N_POINTS
+        N_POINTS = r + 2
         self.price, self.best, self.cut = price, None, cut
         K = 2 ** (r - 1)
         # corner k of a box on a face takes, on the j-th free axis, the upper end if bit j of k is set
@@ -199,19 +244,29 @@ class _Search:
                 break
             rows = np.arange(len(k))
             S = self.points.s[slots[k]]
-            score = np.einsum("kmd,kd->km", S, u)
-            away = np.argmin(np.where(w[k] > 0, score, np.inf), axis=1)
-            d = s - S[rows, away]
-            eta = nb * np.einsum("kd,kd->k", u, d) / np.maximum(np.einsum("kd,kd->k", d, d), 1e-300)
-            wa = w[k, away]
             spare = np.argmin(w[k], axis=1)
-            full = w[k, spare] > 0
-            eta = np.where(full, wa, np.clip(STEP * eta, 0, wa))
-            target = np.where(full, away, spare)
-            new_slots[k], new_w[k] = slots[k], w[k]
-            new_w[k, away] -= eta
-            new_w[k, target] += eta
-            new_slots[k, target] = index
+            y = nz[keep] + b[keep]
+            S[rows, spare] = s
+            new_slots[k] = slots[k]
+            new_slots[k, spare] = index
+            D = y[:, None] - S
+            if KAPPA < 1:
+                a = act[k]
+                used = a >= 0
+                G = lo[k][:, None, :] + self.fb[face[k][:, None], a] * size[k][:, None, :]
+                G *= used[:, :, None]
+                gram = G @ G.transpose(0, 2, 1)
+                np.einsum("kii->ki", gram)[...] += np.where(used, 1e-12 * r, 1.0)
+                T = G.transpose(0, 2, 1)
+                PD = (T @ np.linalg.solve(gram, G @ D.transpose(0, 2, 1))).transpose(0, 2, 1)
+                D = KAPPA * D + (1 - KAPPA) * PD
+            gram = D @ D.transpose(0, 2, 1)
+            gram /= np.einsum("kii->k", gram)[:, None, None]
+            gram += np.einsum("kii->ki", gram).min(axis=1)[:, None, None]
+            support = w[k] > 0
+            support[rows, spare] = True
+            wk = _multipliers(gram, np.ones(gram.shape[:2]), support)
+            new_w[k] = wk / wk.sum(axis=1, keepdims=True)
         return slots, w, z, act, bound
 
     def look(self, U):
@@ -257,7 +312,8 @@ class _Search:
         rows = np.arange(len(k))
         free = self.free[face]
         # position of the maximiser in the box
-        y = z / (z[rows, face] * lo[rows, face])[:, None]
+        ahead = z[rows, face] * lo[rows, face]
+        y = z / np.where(ahead > 1e-9, ahead, 1.0)[:, None]
         at = (y - lo) / np.where(size > 0, size, 1.0)
         weight = np.clip(at * (1 - at), 0, 0.25) + EPS
         score = np.full((len(k), r - 1), -1.0)
@@ -322,6 +378,7 @@ class _Search:
 
 
 STEP = 1.0
+KAPPA = 1.0
 
 
 def reduce(X, t):
