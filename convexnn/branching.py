@@ -244,6 +244,8 @@ class _Search:
                 break
             rows = np.arange(len(k))
             S = self.points.s[slots[k]]
+            full = (w[k] > 0).all(axis=1)
+            w[k[full]] = _thinned(w[k[full]], S[full])
             spare = np.argmin(w[k], axis=1)
             y = nz[keep] + b[keep]
             S[rows, spare] = s
@@ -265,7 +267,11 @@ class _Search:
             gram += np.einsum("kii->ki", gram).min(axis=1)[:, None, None]
             support = w[k] > 0
             support[rows, spare] = True
-            wk = _multipliers(gram, np.ones(gram.shape[:2]), support)
+            gram *= support[:, :, None] & support[:, None, :]
+            np.einsum("kii->ki", gram)[...] += ~support
+            wk = _multipliers(gram, np.where(support, 1.0, -1.0), support)
+            wk[wk < 1e-10 * wk.max(axis=1, keepdims=True)] = 0
+            count("full", (wk > 0).all(axis=1).sum())
             new_w[k] = wk / wk.sum(axis=1, keepdims=True)
         return slots, w, z, act, bound
 
