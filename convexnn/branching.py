@@ -117,6 +117,7 @@ class _Search:
             w=np.empty((0, N_POINTS)),
             z=np.empty((0, r)),
             act=np.empty((0, r), dtype=np.int16),
+            kappa=np.empty(0),
             bound=np.empty(0),
             child=np.empty(0, dtype=np.int32),
         )
@@ -204,14 +205,14 @@ class _Search:
             lam[k], act[k] = l, a
         return z, act
 
-    def tighten(self, lo, size, face, verts, slots, w, act):
+    def tighten(self, lo, size, face, verts, slots, w, act, kappa):
         N, r = lo.shape
         p = self.corners.p[verts]
-        slots, w, act = slots.copy(), w.copy(), act.copy()
+        slots, w, act, kappa = slots.copy(), w.copy(), act.copy(), kappa.copy()
         z, bound = np.zeros((N, r)), np.full(N, np.inf)
         new_slots, new_w, new_act = slots.copy(), w.copy(), act.copy()
+        index = np.zeros(N, dtype=int)
         k = np.arange(N)
-        rows = np.arange(N)
         for step in range(N_STEPS + 1):
             b = np.einsum("km,kmd->kd", new_w[k], self.points.s[new_slots[k]])
             c = p[k] - self.values(b, lo[k], size[k], face[k])
@@ -219,49 +220,52 @@ class _Search:
             short = np.maximum((c - self.values(nz, lo[k], size[k], face[k])).max(axis=1), 0.0)
             nz[np.arange(len(k)), face[k]] += short * lo[k, face[k]]
             nb = np.linalg.norm(nz, axis=1)
-            new_act[k] = na
-            better = nb < bound[k]
+            better = nb < bound[k] * (1 - 1e-9)
             count("worse", (~better).sum())
+            dead = ~better & (kappa[k] == 1)
+            count("dead", dead.sum())
             j = k[better]
             slots[j], w[j], z[j], act[j], bound[j] = new_slots[j], new_w[j], nz[better], na[better], nb[better]
-            cut = self.threshold()
-            keep = better & (nb > cut)
+            if step:
+                kappa[j] = np.maximum(kappa[j] * SHRINK, 1e-3)
+            kappa[k[~better]] = 1.0
+            keep = ~dead & (bound[k] > self.threshold())
             if step == N_STEPS:
                 break
-            k, nz, nb, b = k[keep], nz[keep], nb[keep], b[keep]
-            if not len(k):
-                break
-            u = nz / nb[:, None]
+            k, fresh = k[keep], better[keep]
+            u = z[k[fresh]] / bound[k[fresh], None]
             s = _subgradients(u, self.Q)
             count("point", len(u))
-            index = self.points.append(v=u, s=s)
-            low = nb - np.einsum("kd,kd->k", u, s - b)
+            index[k[fresh]] = self.points.append(v=u, s=s)
+            u = z[k] / bound[k, None]
+            s = self.points.s[index[k]]
+            S = self.points.s[slots[k]]
+            b = np.einsum("km,kmd->kd", w[k], S)
+            low = bound[k] - np.einsum("kd,kd->k", u, s - b)
             self.look(u[low > self.price])
             keep = low <= self.threshold()
             count("hopeless", (~keep).sum())
-            k, u, s, index, nb = k[keep], u[keep], s[keep], index[keep], nb[keep]
+            k, s, b, S = k[keep], s[keep], b[keep], S[keep]
             if not len(k):
                 break
             rows = np.arange(len(k))
-            S = self.points.s[slots[k]]
             full = (w[k] > 0).all(axis=1)
             w[k[full]] = _thinned(w[k[full]], S[full])
             spare = np.argmin(w[k], axis=1)
-            y = nz[keep] + b[keep]
             S[rows, spare] = s
             new_slots[k] = slots[k]
-            new_slots[k, spare] = index
-            D = y[:, None] - S
-            if KAPPA < 1:
-                a = act[k]
-                used = a >= 0
-                G = lo[k][:, None, :] + self.fb[face[k][:, None], a] * size[k][:, None, :]
-                G *= used[:, :, None]
-                gram = G @ G.transpose(0, 2, 1)
-                np.einsum("kii->ki", gram)[...] += np.where(used, 1e-12 * r, 1.0)
-                T = G.transpose(0, 2, 1)
-                PD = (T @ np.linalg.solve(gram, G @ D.transpose(0, 2, 1))).transpose(0, 2, 1)
-                D = KAPPA * D + (1 - KAPPA) * PD
+            new_slots[k, spare] = index[k]
+            D = z[k][:, None] + b[:, None] - S
+            a = act[k]
+            used = a >= 0
+            G = lo[k][:, None, :] + self.fb[face[k][:, None], a] * size[k][:, None, :]
+            G *= used[:, :, None]
+            gram = G @ G.transpose(0, 2, 1)
+            np.einsum("kii->ki", gram)[...] += np.where(used, 1e-12 * r, 1.0)
+            T = G.transpose(0, 2, 1)
+            PD = (T @ np.linalg.solve(gram, G @ D.transpose(0, 2, 1))).transpose(0, 2, 1)
+            kap = kappa[k][:, None, None]
+            D = kap * D + (1 - kap) * PD
             gram = D @ D.transpose(0, 2, 1)
             gram /= np.einsum("kii->k", gram)[:, None, None]
             gram += np.einsum("kii->ki", gram).min(axis=1)[:, None, None]
@@ -273,7 +277,8 @@ class _Search:
             wk[wk < 1e-10 * wk.max(axis=1, keepdims=True)] = 0
             count("full", (wk > 0).all(axis=1).sum())
             new_w[k] = wk / wk.sum(axis=1, keepdims=True)
-        return slots, w, z, act, bound
+            new_act[k] = act[k]
+        return slots, w, z, act, kappa, bound
 
     def look(self, U):
         if len(U):
@@ -303,12 +308,12 @@ class _Search:
         slots = np.repeat(index[:, None], N_POINTS, axis=1)
         w = np.zeros((len(lo), N_POINTS))
         w[:, 0] = 1
-        self.add(lo, size, face, verts, slots, w, np.full((len(lo), r), -1))
+        self.add(lo, size, face, verts, slots, w, np.full((len(lo), r), -1), np.ones(len(lo)))
 
-    def add(self, lo, size, face, verts, slots, w, act):
-        slots, w, z, act, bound = self.tighten(lo, size, face, verts, slots, w, act)
+    def add(self, lo, size, face, verts, slots, w, act, kappa):
+        slots, w, z, act, kappa, bound = self.tighten(lo, size, face, verts, slots, w, act, kappa)
         return self.nodes.append(
-            lo=lo, size=size, face=face, verts=verts, slots=slots, w=w, z=z, act=act, bound=bound,
+            lo=lo, size=size, face=face, verts=verts, slots=slots, w=w, z=z, act=act, kappa=kappa, bound=bound,
             child=np.full(len(lo), -1),
         )
 
@@ -355,7 +360,7 @@ class _Search:
         first = nodes.n
         self.add(
             two(lo, upper), two(small, small), np.repeat(face, 2), two(left, right), nodes.slots[twice],
-            nodes.w[twice], nodes.act[twice],
+            nodes.w[twice], nodes.act[twice], nodes.kappa[twice],
         )
         nodes.child[k] = first + 2 * np.arange(len(k))
 
@@ -384,7 +389,7 @@ class _Search:
 
 
 STEP = 1.0
-KAPPA = 1.0
+SHRINK = 0.6
 
 
 def reduce(X, t):
