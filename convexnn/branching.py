@@ -1,10 +1,10 @@
-r"""Pricing from above: a proved upper bound of the largest price, by branch and bound over cones.
+"""Pricing from above: a proved upper bound of the largest price, by branch and bound over cones.
 
-The price h(u) = t^T (X u)_+ is the difference p - q of two convex functions, the sums over samples with t_i > 0 and with
-t_i < 0. Both are support functions of zonotopes: q(u) = max {b^T u : b in Q}, so b^T u bounds q from below for any b
-in Q. On the cone over a box with corners g_k any z with g_k^T z >= p(g_k) - b^T g_k has z^T u >= h(u), since p lies
-below its interpolation: h <= \|z\| on the unit vectors of the cone. The boxes lie on the surface of the cube
-\|u\|_inf = 1 and are halved until their bounds are good enough. Half of the surface will do, because
+The price h(u) = t^T (X u)_+ is the difference p - q of two convex functions, the sums over samples with t_i > 0 and
+with t_i < 0. Both are support functions of zonotopes: q(u) = max {b^T u : b in Q}, so b^T u bounds q from below for any
+b in Q. On the cone over a box with corners g_k any z with g_k^T z >= p(g_k) - b^T g_k has z^T u >= h(u), since p lies
+below its interpolation: h <= |z| on the unit vectors of the cone. The boxes lie on the surface of the cube
+|u|_inf = 1 and are halved until their bounds are good enough. Half of the surface will do, because
 h(u) - h(-u) = (X^T t)^T u.
 """
 
@@ -151,7 +151,8 @@ def bound_price(
     t : array of shape (n_samples,)
         Signed dual variable. The bound for the other output sign needs a second call, with -t.
     accuracy : float, default=1e-3
-        The search ends when the bound is at most (1 + accuracy) times the highest price found.
+        The search ends when the bound is at most (1 + accuracy) times the highest price found; if no price is positive,
+        when it is at most accuracy / 1000 times the sum of |t_i x_i| over t_i > 0.
     target : float, default=0
         It also ends when the bound is at most this.
     max_time : float, optional
@@ -213,8 +214,11 @@ def bound_price(
     signs[len(P) :] = -1
     best = ascend(rows * signs[:, None], signs, starts, 60) if len(rows) else np.eye(r)
 
+    # No bound is relatively close to a price of zero.
+    zero = 1e-3 * accuracy * float(np.linalg.norm(P, axis=1).sum())
+
     def enough(price):
-        return max((1 + accuracy) * price, target, 2 * slack) - slack
+        return max((1 + accuracy) * price if price > 0 else zero, target, 2 * slack) - slack
 
     search = _Search(P, Q, enough, best)
     search.run(np.inf if max_time is None else start + max_time, np.inf if max_cones is None else max_cones)
@@ -415,8 +419,12 @@ class _Boxes:
         return _Boxes(*(column[k] for column in vars(self).values()))
 
     def put(self, k, other, which):
-        for name, column in vars(self).items():
-            column[k] = getattr(other, name)[which]
+        for name in ("chosen", "weights", "active", "z", "bound"):
+            getattr(self, name)[k] = getattr(other, name)[which]
+
+    @property
+    def place(self):
+        return [self.lo, self.size, self.face]
 
 
 class _Search:
@@ -548,8 +556,8 @@ class _Search:
         """The boxes with better b and z, moved until the box needs no halving or halving is needed whatever b is.
 
         For the present b the shortest z points to the u where the relaxation p_interpolated(u) - b^T u is largest. The
-        vertex of Q there joins the combination, which is then moved towards the point z + b (Gilbert's algorithm for the
-        distance between convex sets, with all weights corrected).
+        vertex of Q there joins the combination, which is then moved towards the point z + b (Gilbert's algorithm for
+        the distance between convex sets, with all weights corrected).
         """
         boxes.bound = np.full(len(boxes.lo), np.inf)
         k, trial = np.arange(len(boxes.lo)), boxes.take(slice(None))
@@ -557,8 +565,8 @@ class _Search:
         for step in range(N_STEPS + 1):
             b = np.einsum("km,kmd->kd", trial.weights, self.points.vertex[trial.chosen])
             p = self.corners.p[trial.corners]
-            self.shorten(trial, p - self.values(trial, b))
-            trial.z = _feasible(p, self.values(trial, b + trial.z), trial.z, trial.lo, trial.face)
+            trial.z = self.shorten(trial.place, p - self.values(trial.place, b), trial.active)
+            trial.z = _feasible(p, self.values(trial.place, b + trial.z), trial.z, trial.lo, trial.face)
             trial.bound = np.linalg.norm(trial.z, axis=1)
             better = trial.bound < boxes.bound[k] * (1 - 1e-9)
             metric = np.where(better, trial.metric * (0.8 if step else 1.0), 1.0)
@@ -585,40 +593,45 @@ class _Search:
             self.combine(trial, newest[k], vertex[go], old[go], b[go])
         return boxes
 
-    def values(self, boxes, x):
-        """g_k^T x at the corners."""
-        along = np.take_along_axis(x * boxes.size, self.free[boxes.face], axis=1) @ self.bits.T
-        return along + np.einsum("kd,kd->k", x, boxes.lo)[:, None]
+    def values(self, place, x):
+        """g_k^T x at the corners of the boxes at a place: lower corners, sizes, faces."""
+        lo, size, face = place
+        along = np.take_along_axis(x * size, self.free[face], axis=1) @ self.bits.T
+        return along + np.einsum("kd,kd->k", x, lo)[:, None]
 
-    def touching(self, boxes, active):
+    def touching(self, place, active):
         """Active corners, zero where there is padding, and their regularised Gram matrix."""
-        used = active >= 0
-        G = boxes.lo[:, None] + self.unit[boxes.face[:, None], active] * boxes.size[:, None]
+        lo, size, face = place
+        used = (active >= 0).astype(float)
+        number = face[:, None] * len(self.bits) + np.maximum(active, 0)
+        G = np.take(self.unit.reshape(-1, self.r), number, axis=0)
+        G *= size[:, None]
+        G += lo[:, None]
         G *= used[:, :, None]
         gram = G @ G.transpose(0, 2, 1)
-        np.einsum("kii->ki", gram)[...] += np.where(used, 1e-14 * self.r, 1.0)
+        np.einsum("kii->ki", gram)[...] += 1.0 - (1.0 - 1e-14 * self.r) * used
         return G, gram
 
-    def shorten(self, boxes, c):
-        """The shortest z with g_k^T z >= c_k at the corners, by NNLS from the active corners of the parent."""
-        active, rows = boxes.active, np.arange(len(c))
-        boxes.z = np.zeros(boxes.lo.shape)
-        lam = np.zeros(boxes.lo.shape)
+    def shorten(self, place, c, active):
+        """The shortest z with g_k^T z >= c_k at the corners, by NNLS from a guess of the corners with equality.
+
+        The guess becomes the corners that were found.
+        """
+        rows = np.arange(len(c))
+        z, lam = np.zeros(place[0].shape), np.zeros(place[0].shape)
         k = np.flatnonzero((active >= 0).any(axis=1))
         while len(k):
-            lam[k], z = self.touch(boxes.take(k), active[k], c[k])
+            lam[k], z[k] = self.touch(place, k, active[k], c)
             negative = (lam[k] <= 0) & (active[k] >= 0)
-            wrong = negative.any(axis=1)
             active[k] = np.where(negative, -1, active[k])
-            boxes.z[k[~wrong]] = z[~wrong]
-            k = k[wrong]
+            k = k[negative.any(axis=1)]
         lam[active < 0] = 0.0
-        k = rows
+        z[(active < 0).all(axis=1)] = 0.0
+        tolerance, k = 1e-12 * np.abs(c).max(axis=1), rows
         for _ in range(4 * self.r):
-            part = boxes.take(k)
-            short = c[k] - self.values(part, part.z)
+            short = c[k] - self.values([part[k] for part in place], z[k])
             worst, sets = short.argmax(axis=1), active[k]
-            go = short[rows[: len(k)], worst] > 1e-12 * np.abs(c[k]).max(axis=1)
+            go = short[rows[: len(k)], worst] > tolerance[k]
             go &= (sets < 0).any(axis=1) & (sets != worst[:, None]).all(axis=1)
             k, worst, sets = k[go], worst[go], sets[go]
             if not len(k):
@@ -626,16 +639,16 @@ class _Search:
             sets[rows[: len(k)], (sets < 0).argmax(axis=1)] = worst
             multipliers, j = lam[k], rows[: len(k)]
             while len(j):
-                target, z = self.touch(boxes.take(k[j]), sets[j], c[k[j]])
+                target, z[k[j]] = self.touch(place, k[j], sets[j], c)
                 multipliers[j], sets[j], left = towards(target, multipliers[j], sets[j])
-                boxes.z[k[j[~left]]] = z[~left]
                 j = j[left]
             lam[k], active[k] = multipliers, sets
+        return z
 
-    def touch(self, boxes, active, c):
-        """Multipliers and z of equality at the active corners."""
-        G, gram = self.touching(boxes, active)
-        at = np.where(active >= 0, np.take_along_axis(c, active, axis=1), 0.0)
+    def touch(self, place, k, active, c):
+        """Multipliers and z of equality at the active corners of the boxes k."""
+        G, gram = self.touching([part[k] for part in place], active)
+        at = c[k[:, None], np.maximum(active, 0)] * (active >= 0)
         lam = np.linalg.solve(gram, at[:, :, None])
         return lam[:, :, 0], (lam.transpose(0, 2, 1) @ G)[:, 0]
 
@@ -653,7 +666,7 @@ class _Search:
         used = boxes.weights > 0
         used[rows, slot] = True
         away = (boxes.z + b)[:, None] - old
-        G, gram = self.touching(boxes, boxes.active)
+        G, gram = self.touching(boxes.place, boxes.active)
         seen = np.linalg.solve(gram, G @ away.transpose(0, 2, 1)).transpose(0, 2, 1) @ G
         away = seen + boxes.metric[:, None, None] * (away - seen)
         boxes.weights = _least(away @ away.transpose(0, 2, 1), used)
