@@ -367,9 +367,9 @@ def _distinct(V):
 
 
 def _feasible(p, at, z, lo, face):
-    """z moved along the axis of the face, where all corners are 1, until no corner has p above its value ``at``."""
+    """z moved along the axis of the face, where all corners agree, until no corner has p above its value ``at``."""
     z, rows = z.copy(), np.arange(len(z))
-    z[rows, face] += np.maximum(p - at, 0.0).max(axis=1) * lo[rows, face]
+    z[rows, face] += np.maximum(p - at, 0.0).max(axis=1) / lo[rows, face]
     return z
 
 
@@ -410,7 +410,7 @@ class _Boxes:
     weights: NDArray
     # Corners with g_k^T z = c_k, as in NNLS, -1 as padding.
     active: NDArray
-    # Between 0 and 1, see _combined.
+    # Between 0 and 1, see _Search.combine.
     metric: NDArray
     z: NDArray
     bound: NDArray
@@ -526,9 +526,8 @@ class _Search:
         rows, free = np.arange(len(boxes.lo)), self.free[boxes.face]
         # Along an axis p lies below its interpolation by the change of its derivative times y (1 - y).
         ahead = boxes.z[rows, boxes.face] * boxes.lo[rows, boxes.face]
-        y = (boxes.z / np.where(ahead > 1e-9 * boxes.bound, ahead, np.inf)[:, None] - boxes.lo) / np.where(
-            boxes.size > 0, boxes.size, 1.0
-        )
+        y = boxes.z / np.where(ahead > 1e-9 * boxes.bound, ahead, np.inf)[:, None]
+        y = (y - boxes.lo) / np.where(boxes.size > 0, boxes.size, 1.0)
         y = np.take_along_axis(np.clip(y, 0.0, 1.0), free, axis=1)
         size = np.take_along_axis(boxes.size, free, axis=1)
         upper = [np.flatnonzero(bit) for bit in self.bits.T]
@@ -561,7 +560,7 @@ class _Search:
         """
         boxes.bound = np.full(len(boxes.lo), np.inf)
         k, trial = np.arange(len(boxes.lo)), boxes.take(slice(None))
-        newest = np.zeros(len(k), dtype=int)
+        newest, gap = np.zeros(len(k), dtype=int), np.zeros(len(k))
         for step in range(N_STEPS + 1):
             b = np.einsum("km,kmd->kd", trial.weights, self.points.vertex[trial.chosen])
             p = self.corners.p[trial.corners]
@@ -569,11 +568,13 @@ class _Search:
             trial.z = _feasible(p, self.values(trial.place, b + trial.z), trial.z, trial.lo, trial.face)
             trial.bound = np.linalg.norm(trial.z, axis=1)
             better = trial.bound < boxes.bound[k] * (1 - 1e-9)
-            metric = np.where(better, trial.metric * (0.8 if step else 1.0), 1.0)
+            # Steps of little use: the metric is too strict in small boxes; a step that does harm: it is too loose.
+            useless = step and (boxes.bound[k] - trial.bound < 3e-3 * gap[k]) & (better | (trial.metric == 1))
+            change = np.where(useless, 0.1, np.where(better, 0.9 if step else 1.0, 10.0))
+            metric = np.minimum(change * trial.metric, 1.0)
             boxes.put(k[better], trial, better)
-            # With the full metric a step that does not help is the last.
-            go = (better | (boxes.metric[k] < 1)) & (boxes.bound[k] > self.enough(self.price))
             boxes.metric[k] = metric
+            go = boxes.bound[k] > self.enough(self.price)
             k, fresh = k[go], k[go & better]
             if step == N_STEPS or not len(k):
                 break
@@ -585,6 +586,7 @@ class _Search:
             b = np.einsum("km,kmd->kd", trial.weights, old)
             # The relaxation at u with the best b for u.
             least = trial.bound - np.einsum("kd,kd->k", u, vertex - b)
+            gap[k] = trial.bound - least
             self.look(u[least > self.price])
             go = least <= self.enough(self.price)
             k, trial = k[go], trial.take(go)
@@ -608,9 +610,11 @@ class _Search:
         G *= size[:, None]
         G += lo[:, None]
         G *= used[:, :, None]
+        length = np.sqrt(np.einsum("kid,kid->ki", G, G)) + (1.0 - used)
+        G /= length[:, :, None]
         gram = G @ G.transpose(0, 2, 1)
         np.einsum("kii->ki", gram)[...] += 1.0 - (1.0 - 1e-14 * self.r) * used
-        return G, gram
+        return G, gram, length
 
     def shorten(self, place, c, active):
         """The shortest z with g_k^T z >= c_k at the corners, by NNLS from a guess of the corners with equality.
@@ -647,16 +651,16 @@ class _Search:
 
     def touch(self, place, k, active, c):
         """Multipliers and z of equality at the active corners of the boxes k."""
-        G, gram = self.touching([part[k] for part in place], active)
-        at = c[k[:, None], np.maximum(active, 0)] * (active >= 0)
+        G, gram, length = self.touching([part[k] for part in place], active)
+        at = c[k[:, None], np.maximum(active, 0)] * (active >= 0) / length
         lam = np.linalg.solve(gram, at[:, :, None])
-        return lam[:, :, 0], (lam.transpose(0, 2, 1) @ G)[:, 0]
+        return lam[:, :, 0] / length, (lam.transpose(0, 2, 1) @ G)[:, 0]
 
     def combine(self, boxes, point, vertex, old, b):
         """Add a vertex to each combination, and choose the weights anew: b should come close to z + b.
 
-        The distance is measured in a metric between the Euclidean one (with which the bound never gets worse) and the
-        one that counts only what the active corners see (with which steps are longer in small boxes).
+        With the Euclidean distance (metric 1) the bound never gets worse, but in small boxes all u are nearly parallel
+        and differences of b across them hardly count: towards metric 0 they count as much as the box is wide.
         """
         rows = np.arange(len(point))
         full = (boxes.weights > 0).all(axis=1)
@@ -666,9 +670,11 @@ class _Search:
         used = boxes.weights > 0
         used[rows, slot] = True
         away = (boxes.z + b)[:, None] - old
-        G, gram = self.touching(boxes.place, boxes.active)
-        seen = np.linalg.solve(gram, G @ away.transpose(0, 2, 1)).transpose(0, 2, 1) @ G
-        away = seen + boxes.metric[:, None, None] * (away - seen)
+        u = boxes.z / boxes.bound[:, None]
+        width = boxes.size / (2 * np.linalg.norm(boxes.lo + boxes.size / 2, axis=1, keepdims=True))
+        along = away @ u[:, :, None]
+        across = (away - along * u[:, None]) * (width + boxes.metric[:, None] * (1 - width))[:, None]
+        away = np.concatenate([along, across], axis=2)
         boxes.weights = _least(away @ away.transpose(0, 2, 1), used)
 
 
@@ -683,7 +689,8 @@ def _least(gram, used):
     m = gram.shape[1]
     trace = np.maximum(np.einsum("kii->k", gram), 1e-300)
     gram = gram / trace[:, None, None]
-    gram += np.einsum("kii->ki", gram).min(axis=1)[:, None, None] + 1e-300
+    # As small as the minimum may be, for accuracy.
+    gram += 1e-3 * np.einsum("kii->ki", gram).min(axis=1)[:, None, None] + 1e-14
     support, w, k = used.copy(), np.zeros(used.shape), np.arange(len(used))
     for step in range(30):
         F = support[k]

@@ -186,7 +186,7 @@ def test_known_vectors_are_used(hard, tree):
 
 
 def test_a_higher_rank_is_refused():
-    with pytest.raises(ValueError, match="rank of X is 13.*sums-of-squares"):
+    with pytest.raises(ValueError, match=r"rank of X is 13.*sums-of-squares"):
         bound_price(np.eye(13), np.ones(13))
 
 
