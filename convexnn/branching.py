@@ -218,7 +218,7 @@ def bound_price(
     zero = 1e-3 * accuracy * float(np.linalg.norm(P, axis=1).sum())
 
     def enough(price):
-        return max((1 + accuracy) * price if price > 0 else zero, target, 2 * slack) - slack
+        return max((1 + accuracy) * price if price > slack else zero, target, 2 * slack) - slack
 
     search = _Search(P, Q, enough, best)
     search.run(np.inf if max_time is None else start + max_time, np.inf if max_cones is None else max_cones)
@@ -470,7 +470,7 @@ class _Search:
         try:
             while True:
                 bounds = self.boxes.bound[heap]
-                heap = heap[(bounds > self.enough(self.price)) & (self.boxes.size[heap].max(axis=1) > 2 * GRID)]
+                heap = heap[bounds > self.enough(self.price)]
                 memory = self.boxes.nbytes + self.points.nbytes + self.corners.nbytes + 150 * len(self.number)
                 if not len(heap) or perf_counter() > end or self.splits.n >= max_cones - n_roots or memory > MEMORY:
                     break
@@ -480,7 +480,8 @@ class _Search:
                 axis, halves = self.halved(self.at(worst))
                 halves = self.bounded(halves)
                 self.splits.append(box=worst, axis=axis)
-                heap = np.concatenate([heap, self.boxes.append(**vars(halves))])
+                new = self.boxes.append(**vars(halves))
+                heap = np.concatenate([heap, new[halves.size.max(axis=1) > 2 * GRID]])
         except KeyboardInterrupt:
             self.splits.n = (self.boxes.n - n_roots) // 2
 
