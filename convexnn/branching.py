@@ -41,9 +41,9 @@ class Tree:
     bound : float
         No unit vector has a higher price.
     price : float
-        The highest price that was found.
+        The highest price that was found, at least that of u = 0, which is zero.
     maximiser : array of shape (n_features,)
-        Unit vector with this price.
+        Unit vector with this price if it is positive.
     basis : array of shape (n_features, rank)
         Orthonormal basis of the row space of X in which the boxes are given; the first vector points along X^T t.
     splits : int array of shape (n_splits, 2)
@@ -174,14 +174,18 @@ def bound_price(
 
     Notes
     -----
-    Measured at n = 2,000: the number of cones grows with a power of the ratio of sum |t_i| |x_i| to the bound that is
-    about half the rank. Each new corner and each step of a cone costs one product with the data.
+    Each new corner of a box and each step of its point b costs one product with the data. Residuals of networks fitted
+    to n = 2,000 samples needed, for both signs at accuracy 1e-3, 4,000 (alpha = 0.1 alpha_max) to 80,000 cones
+    (0.01 alpha_max) at rank 5: the smaller the price is against the sum of |t_i x_i|, the more. Each further rank
+    takes about three times as many at 0.1 alpha_max and eight times as many at 0.01.
 
     References
     ----------
-    .. [1] R. Horst, N. V. Thoai, DC programming: overview, J. Optim. Theory Appl. 103 (1999), section 4 (branch and
-       bound for differences of convex functions; there over simplices).
+    .. [1] R. Horst, N. V. Thoai, DC programming: overview, J. Optim. Theory Appl. 103 (1999): branch and bound for
+       differences of convex functions, there over simplices.
     .. [2] C. L. Lawson, R. J. Hanson, Solving Least Squares Problems, 1974, chapter 23 (least distance programming).
+    .. [3] E. G. Gilbert, An iterative procedure for computing the minimum of a quadratic form on a convex set,
+       SIAM J. Control 4 (1966).
 
     Examples
     --------
@@ -210,9 +214,8 @@ def bound_price(
     if known is not None and len(known):
         starts = np.concatenate([known @ basis, starts])
     starts = starts[np.linalg.norm(starts, axis=1) > 0]
-    rows, signs = np.concatenate([P, -Q]), np.ones(len(P) + len(Q))
-    signs[len(P) :] = -1
-    best = ascend(rows * signs[:, None], signs, starts, 60) if len(rows) else np.eye(r)
+    signs = np.repeat([1.0, -1.0], [len(P), len(Q)])
+    best = ascend(np.concatenate([P, Q]), signs, starts, 60) if len(signs) else np.eye(r)
 
     # No bound is relatively close to a price of zero.
     zero = 1e-3 * accuracy * float(np.linalg.norm(P, axis=1).sum())
@@ -269,14 +272,15 @@ def _basis(X, t):
 
 def _reduced(X, t, basis):
     """Rows t_i x_i with t_i > 0 and -t_i x_i with t_i < 0 in the basis, and what a bound over half of it leaves out."""
+    # Each sum over the samples, of numbers at most |t_i| |x_i| |g| with a corner g.
+    terms = np.finfo(float).eps * (len(X) + 1000) * np.sqrt(basis.shape[1])
+    rounding = terms * (np.abs(t) @ np.linalg.norm(X, axis=1))
     X, t = _merged(X, t)
     Z = X @ basis
-    scale = np.linalg.norm(X, axis=1)
     outside = np.abs(t) @ np.linalg.norm(X - Z @ basis.T, axis=1)
     # h(u) = h(-u) + pull^T u where the first component of u is negative; the boxes cover the other half.
     pull = Z.T @ t
-    beyond = np.linalg.norm(pull[1:]) + max(-pull[:1].max(initial=0.0), 0.0)
-    rounding = np.finfo(float).eps * (len(X) + 1000) * np.sqrt(basis.shape[1]) * (np.abs(t) @ scale)
+    beyond = np.linalg.norm(pull[1:]) + np.maximum(-pull[:1], 0.0).sum()
     Z *= t[:, None]
     return Z[t > 0], -Z[t < 0], float(outside + beyond + rounding)
 

@@ -208,6 +208,16 @@ def test_the_bound_for_other_data_is_valid(hard, tree):
             assert bound >= bound_price(Z, s, accuracy=0.05).price
 
 
+@pytest.mark.parametrize("turn", [np.diag([-1.0, 1, 1]), np.eye(3)[[1, 0, 2]], np.eye(3)[[2, 0, 1]]])
+def test_boxes_on_another_half_sphere_leave_a_valid_bound(monkeypatch, turn):
+    X, t = draw_case(7, "normal", d=3, n=12)
+    best, truth, original = bound_price(X, t), largest_price(X, t), branching._basis
+    monkeypatch.setattr(branching, "_basis", lambda X, t: original(X, t) @ turn)
+    other = bound_price(X, t, max_time=2.0)
+    assert other.bound >= truth and other.bound > 1.01 * best.bound
+    assert other.check(X, t) == pytest.approx(other.bound, rel=1e-9)
+
+
 def test_other_evidence_gives_another_valid_bound(hard, tree):
     X, t = hard
     rng = np.random.default_rng(0)
