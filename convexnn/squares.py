@@ -28,6 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from math import comb, factorial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,76 +138,91 @@ class Forms:
         return A - (mean[self._form] * self._weight).reshape(A.shape)
 
 
+def free_nodes(level: int) -> tuple[int, int]:
+    """How many touching points a polynomial of that degree has from above and from below."""
+    return (level + 1) // 2, level // 2
+
+
+def monic(roots: tuple, n: int, level: int) -> NDArray:
+    """Coefficients of prod (tau - root^2), shape (n, level + 1)."""
+    total = np.eye(1, level + 1).repeat(n, axis=0)
+    for root in roots:
+        total = np.roll(total, 1, axis=1) - (root**2)[:, None] * total
+    return total
+
+
 def touching(level: int, above: bool, nodes: NDArray) -> tuple[NDArray, list[NDArray]]:
     r"""Polynomials in tau on one side of sqrt(tau) on [0, 1], by Hermite interpolation.
 
-    With f = sqrt, a = s^2, and so on, the divided differences over double nodes are
+    Nodes are (a, a), (a, a, 1), (a, a, b, b), (a, a, b, b, 1) from above and (0, 1), (0, a, a), (0, 1, a, a),
+    (0, a, a, b, b) from below. With f = sqrt, a = s^2, b = p^2, c = q^2 the divided differences are
 
-        f[a, a] = 1 / 2s,   f[a, a, b] = -1 / (2s (s + p)^2),
-        f[a, a, b, c] = (2s + p + q) / (2s (s + p)^2 (s + q)^2 (p + q)).
+        f[a, a, b] = -1 / (2s (s + p)^2),   f[a, a, b, c] = (2s + p + q) / (2s (s + p)^2 (s + q)^2 (p + q)),
+        f[a, a, b, b, c] = -((s + p + q)^2 + s p) / (2 s p (s + p)^3 (s + q)^2 (p + q)^2).
 
     Parameters
     ----------
     level : int
-        Degree, 1 to 3.
+        Degree, 1 to 4.
     above : bool
-        The nodes are (a, a), (a, a, 1), (a, a, b, b) from above and (0, 1), (0, a, a), (0, a, a, 1) from below.
+        Side.
     nodes : array of shape (n, n_free)
-        Square roots s (and p) of the nodes that are free, in (0, 1].
+        Square roots s (and p) of the double nodes, in (0, 1].
 
     Returns
     -------
     coefficients : array of shape (n, level + 1)
         Of 1, tau, tau^2, ...
     slopes : list of arrays of that shape
-        Derivatives in each free node.
+        Derivatives in s (and p).
     """
     n = len(nodes)
     if level == 1 and not above:
         return np.tile([0.0, 1.0], (n, 1)), []
-    s = nodes[:, 0]
-    p = nodes[:, 1] if nodes.shape[1] > 1 else np.full(n, 1.0 if above and level == 2 else 0.0)
-    q = p if above else np.ones(n)
-    differences = [s, 0.5 / s, -0.5 / (s * (s + p) ** 2)]
-    if level == 3:
-        differences.append((2 * s + p + q) / (2 * s * (s + p) ** 2 * (s + q) ** 2 * (p + q)))
-    differences = differences[: level + 1]
-    basis = [np.eye(level + 1)[:1].repeat(n, axis=0)]
-    for root in (s, s, p)[:level]:
-        basis.append(np.roll(basis[-1], 1, axis=1) - (root**2)[:, None] * basis[-1])
-    coefficients = sum(f[:, None] * b for f, b in zip(differences, basis))
-    # d f[a, a, ...] / da = 2 f[a, a, a, ...]: only the last difference counts, over one node a fewer.
+    s, p, end = nodes[:, 0], nodes[:, -1], np.full(n, float(above))
+    rest = [(), (end,), (p, p) if above else (end, 1 - end), (p, p, end)][level - 1]
+    # The divided differences over the first nodes, and the logarithmic derivative in s of the last one.
+    differences, change = [s, 0.5 / s], -1 / s
+    if level > 1:
+        b = rest[0]
+        differences.append(-0.5 / (s * (s + b) ** 2))
+        change = change - 2 / (s + b)
+    if level > 2:
+        c = rest[1]
+        differences.append((2 * s + b + c) / (2 * s * ((s + b) * (s + c)) ** 2 * (b + c)))
+        change = change - 2 / (s + c) + 2 / (2 * s + b + c)
+    if level > 3:
+        square = (s + p + end) ** 2 + s * p
+        differences.append(-square / (2 * s * p * (s + p) ** 3 * ((s + end) * (p + end)) ** 2))
+        change = (2 * (s + p + end) + p) / square - 1 / s - 3 / (s + p) - 2 / (s + end)
+    coefficients = np.zeros((n, level + 1))
+    for j, difference in enumerate(differences):
+        coefficients += difference[:, None] * monic((s, s, *rest)[:j], n, level)
+    # d f[a, a, ...] / da = 2 f[a, a, a, ...]: a double node moves the last difference only.
     last = differences[-1]
-    change = [-1 / s, -1 / s - 2 / (s + p), 2 / (2 * s + p + q) - 1 / s - 2 / (s + p) - 2 / (s + q)][level - 1]
-    others = (p, q)[: level - 1]
-    slopes = [(last * change)[:, None] * _product((s, *others), level)]
-    if level == 3 and above:
-        slopes.append((last * (-1 / p - 3 / (s + p)))[:, None] * _product((s, s, p), level))
+    slopes = [(last * change)[:, None] * monic((s, *rest), n, level)]
+    if nodes.shape[1] > 1:
+        change = -1 / p - 3 / (s + p)
+        if level > 3:
+            change = change + (2 * (s + p + end) + s) / square - 2 / (p + end)
+        slopes.append((last * change)[:, None] * monic((p, s, s, end)[:level], n, level))
     return coefficients, slopes
 
 
-def _product(roots, level):
-    """Coefficients of prod (tau - root^2)."""
-    total = np.eye(level + 1)[:1].repeat(len(roots[0]), axis=0)
-    for root in roots:
-        total = np.roll(total, 1, axis=1) - (root**2)[:, None] * total
-    return total
-
-
 def quadrature(level: int, above: bool, m: NDArray) -> NDArray:
-    """Square roots of the nodes whose polynomial has the least mean, for tau of moments m = (1, m_1, .. m_k).
+    """Square roots of the double nodes whose polynomial has the least mean, for tau of moments m = (1, m_1, .. m_k).
 
-    They are the free nodes of the quadrature rules of Gauss, Radau and Lobatto.
+    They are those of Gauss, Radau and Lobatto: of Gauss for the moments of tau or 1 - tau times tau^j, where 0 or 1 is
+    a simple node.
     """
-    if level == 1:
-        nodes = [m[1]] if above else []
-    elif level == 2:
-        nodes = [(m[1] - m[2]) / (1 - m[1]) if above else m[2] / m[1]]
-    elif not above:
-        nodes = [(m[2] - m[3]) / (m[1] - m[2])]
-    else:
-        nodes = np.roots([1.0, *np.linalg.solve([[m[1], 1.0], [m[2], m[1]]], [-m[2], -m[3]])]).real
-    return np.sqrt(np.clip(np.array(nodes), 1e-4, 0.99))
+    count = free_nodes(level)[0 if above else 1]
+    m = m if above else m[1:]
+    m = m[:-1] - m[1:] if (level % 2 == 0) == above else m
+    if not count:
+        return np.zeros(0)
+    powers = np.add.outer(np.arange(count), np.arange(count))
+    monomials = np.linalg.solve(m[powers], -m[count : 2 * count])
+    return np.sqrt(np.clip(np.roots([1.0, *monomials[::-1]]).real, 1e-4, 0.99))
 
 
 def unit_rows(Z: NDArray) -> NDArray:
@@ -217,8 +233,8 @@ def unit_rows(Z: NDArray) -> NDArray:
 
 def forecast(n: int, rank: int, level: int, n_blocks: int = 1) -> int:
     """Rows of the matrices of a level; ValueError, with the memory and a level that fits, when they are too many."""
-    if level not in (1, 2, 3):
-        raise ValueError(f"level must be 1, 2 or 3, got {level!r}.")
+    if level not in (1, 2, 3, 4):
+        raise ValueError(f"level must be 1, 2, 3 or 4, got {level!r}.")
 
     def needs(k):
         rows = comb(rank + k - 1, k)
@@ -226,7 +242,7 @@ def forecast(n: int, rank: int, level: int, n_blocks: int = 1) -> int:
 
     rows, memory = needs(level)
     if rows > MAX_ROWS or memory > MAX_MEMORY:
-        fits = [k for k in (1, 2) if k < level and needs(k)[0] <= MAX_ROWS and needs(k)[1] <= MAX_MEMORY]
+        fits = [k for k in (1, 2, 3) if k < level and needs(k)[0] <= MAX_ROWS and needs(k)[1] <= MAX_MEMORY]
         advice = f"level={fits[-1]} needs {needs(fits[-1])[0]:,}" if fits else "no smaller level fits either"
         raise ValueError(
             f"level={level} in dimension {rank} needs matrices of {rows:,} rows and {memory / 2**30:.1f} GiB, beyond "
@@ -314,7 +330,8 @@ class Squares:
         """
         geometry = geometry or Geometry(np.asarray(X, dtype=float), self.level)
         rows, n = geometry.rows, len(geometry.Z)
-        shapes = {"above": (n + 1, 1 + (self.level == 3)), "below": (n, int(self.level > 1)), "W": (rows, rows)}
+        high, low = free_nodes(self.level)
+        shapes = {"above": (n + 1, high), "below": (n, low), "W": (rows, rows)}
         for name, shape in shapes.items():
             value = getattr(self, name)
             if value.shape != shape or not np.isfinite(value).all():
@@ -384,7 +401,7 @@ class Relaxed:
         rows = self.geometry.rows
         self._upper = np.triu_indices(rows) if level > 1 else np.triu_indices(0)
         self._root = np.where(self._upper[0] == self._upper[1], 1.0, np.sqrt(2.0))
-        n_above, n_below = 1 + (level == 3), int(level > 1)
+        n_above, n_below = free_nodes(level)
         self._cuts = np.cumsum([len(self._root), (self.n + 1) * n_above, self.n * n_below])
         self.node_scale = NODE_UNIT * np.sqrt(self.n)
 
@@ -499,16 +516,17 @@ class Search:
 
     def fixed(self, theta: NDArray, x: NDArray, smoothing: tuple[float, ...]) -> NDArray:
         """Touching points and vanishing matrices that make the largest price of theta small."""
+        shape = x.shape
         for mu in smoothing:
 
             def smoothed(v, mu=mu):
-                at = v.reshape(x.shape)
+                at = v.reshape(shape)
                 value, top, _, slope = self.relaxed.price(theta, at, mu)
                 self.record(theta, at, top)
                 return value, slope.ravel()
 
             if not self.late:
-                x = self.minimise(smoothed, x.ravel(), 3e-6).reshape(x.shape)
+                x = self.minimise(smoothed, x.ravel(), 3e-6).reshape(shape)
         return x
 
     def joint(self, theta: NDArray, x: NDArray, smoothing: tuple[float, ...]) -> None:
@@ -525,12 +543,13 @@ class Search:
         unit = problem.loss_value(np.zeros_like(z) + problem.null_model[0])
         multiplier = max(float(np.vdot(theta, z)) / unit, 0.01)
         stretch = THETA_UNIT * np.sqrt(unit / (problem.loss.lipschitz * problem.sample_weight.mean()))
-        state = {"c": problem.best_intercept(z)}
+        state: dict[str, Any] = {"c": problem.best_intercept(z)}
+        shape = x.shape
         for mu in smoothing:
             base, rho = z.copy(), RHO * multiplier
 
             def lagrangian(v, mu=mu, base=base, rho=rho, multiplier=multiplier):
-                z, at = base + stretch * v[: base.size].reshape(base.shape), v[base.size :].reshape(x.shape)
+                z, at = base + stretch * v[: base.size].reshape(base.shape), v[base.size :].reshape(shape)
                 state["c"] = problem.best_intercept(z, state["c"])
                 z = z + state["c"]
                 theta = -problem.gradient(z)
@@ -547,7 +566,7 @@ class Search:
                 break
             v = self.minimise(lagrangian, np.concatenate([np.zeros(z.size), x.ravel()]), 1e-6)
             lagrangian(v)
-            z, x = base + stretch * v[: z.size].reshape(z.shape), v[z.size :].reshape(x.shape)
+            z, x = base + stretch * v[: z.size].reshape(z.shape), v[z.size :].reshape(shape)
             multiplier = max(state["force"], 0.1 * multiplier)
             if z.ndim == 1:
                 # On a linear part of the loss theta does not depend on z: there z is what it is at an optimum.
@@ -625,7 +644,7 @@ def bound_prices(
         With a loss that has a Lipschitz gradient; which patterns it lists does not matter.
     theta : array, shape of the predictions
         Where to start: the dual point of a fitted network.
-    level : {1, 2, 3}, default=2
+    level : {1, 2, 3, 4}, default=2
         Degree k of the polynomials. Matrices have binom(r + k - 1, k) rows in dimension r.
     optimise : bool, default=True
         Whether theta may move.
