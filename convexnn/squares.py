@@ -486,7 +486,7 @@ class Search:
         self.problem, self.relaxed, self.callback = problem, Relaxed(problem, level), callback
         self.began = time.perf_counter()
         self.until = np.inf if max_time is None else self.began + max_time
-        self.theta, self.x, self.bound = theta, self.relaxed.start(), -np.inf
+        self.theta, self.x, self.bound, self.top = theta, self.relaxed.start(), -np.inf, np.inf
         self.history: list[tuple[float, float]] = []
 
     @property
@@ -495,8 +495,8 @@ class Search:
 
     def record(self, theta: NDArray, x: NDArray, top: float) -> None:
         bound = self.problem.dual_value(theta / max(1.0, top))
-        if bound > self.bound:
-            self.bound, self.theta, self.x = bound, theta.copy(), x.copy()
+        if (bound, -top) > (self.bound, -self.top):
+            self.bound, self.top, self.theta, self.x = bound, top, theta.copy(), x.copy()
 
     def minimise(self, function, x: NDArray, tol: float) -> NDArray:
         """A minimiser of a smooth function, or the last iterate when the time is over."""

@@ -24,6 +24,7 @@ ORDER = [
     "activations",
     "solvers",
     "pricing",
+    "squares",
     "adaptive",
     "certificate",
     "path",
@@ -41,6 +42,7 @@ ONLY = {
     "network": {"arrangements", "losses"},
     "solvers": {"cones", "losses", "penalties", "problem", "result"},
     "pricing": {"cones"},
+    "squares": {"problem"},
     "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
