@@ -589,7 +589,7 @@ class Search:
             return found
 
         price = max(square.bound for square in evidence(1.0))
-        size = min(1.0, problem.alpha / price * (1 - 8 * EPS)) if price > 0 else 1.0
+        size = min(1.0, problem.alpha / price * (1 - 1e-12)) if price > 0 else 1.0
         if not np.isfinite(problem.dual_value(size * theta)):
             # No loss here falls below zero, and zero is feasible.
             size = 0.0

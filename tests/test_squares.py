@@ -313,5 +313,5 @@ def test_nothing_to_bound():
 
 def test_memory_is_forecast_before_it_is_taken(monkeypatch):
     monkeypatch.setattr(squares, "MAX_MEMORY", 10_000.0)
-    with pytest.raises(ValueError, match="level=3 in dimension 4 .* no smaller level fits either"):
+    with pytest.raises(ValueError, match=r"level=3 in dimension 4 .* no smaller level fits either"):
         forecast(1000, 4, 3)
