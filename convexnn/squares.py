@@ -73,7 +73,6 @@ class Forms:
     def __init__(self, r: int, level: int):
         self.r, self.level = r, level
         words = [list(combinations_with_replacement(range(r), j)) for j in range(level + 1)]
-        self.sizes = [len(w) for w in words]
         # Of v_j: the word without its last letter, that letter, and the factor that the letter brings.
         self._grow, self._contract = [], []
         for j in range(1, level + 1):
@@ -100,13 +99,13 @@ class Forms:
             V.append(V[-1][:, before] * U[:, letter] * factor)
         return V
 
-    def collect(self, V: list[NDArray], C: NDArray) -> NDArray:
-        """Matrix of the form sum_i sum_j C_ij (x_i^T u)^(2j) |u|^(2k-2j), given the features V of the rows x_i."""
-        A = np.full((1, 1), C[:, 0].sum())
-        for j, (at, factor) in enumerate(self._contract, 1):
-            raised = (V[j] * C[:, j, None]).T @ V[j]
-            for i in range(self.r):
-                raised[np.ix_(at[i], at[i])] += np.outer(factor[i], factor[i]) * A
+    def collect(self, *terms: tuple[list[NDArray], NDArray]) -> NDArray:
+        """Matrix of the form sum_i sum_j C_ij (x_i^T u)^(2j) |u|^(2k-2j), from pairs (features of the rows x, C)."""
+        parts = [sum((V[j] * C[:, j, None]).T @ V[j] for V, C in terms) for j in range(self.level + 1)]
+        A = parts[0]
+        for raised, (at, factor) in zip(parts[1:], self._contract):
+            for i, f in zip(at, factor):
+                raised[i[:, None], i] += f[:, None] * A * f
             A = raised
         return A
 
@@ -114,7 +113,7 @@ class Forms:
         """Partial traces Y_0 .. Y_k; the adjoint of ``collect`` takes v_j^T Y_j v_j."""
         parts = [Y]
         for at, factor in reversed(self._contract):
-            Y = sum(np.outer(factor[i], factor[i]) * Y[np.ix_(at[i], at[i])] for i in range(self.r))
+            Y = sum(f[:, None] * Y[i[:, None], i] * f for i, f in zip(at, factor))
             parts.append(Y)
         return parts[::-1]
 
@@ -260,17 +259,21 @@ class Geometry:
         The data, with its ones column if there are hidden biases.
     level : int
         Degree of the polynomials.
+    basis : array of shape (rank, n_features), optional
+        Orthonormal rows; by default right singular vectors.
     n_blocks : int, default=1
         Matrices of unknowns that will be kept, for the forecast of memory.
     """
 
-    def __init__(self, X: NDArray, level: int, n_blocks: int = 1):
-        _, singular, basis = np.linalg.svd(X, full_matrices=False)
-        rank = max(int((singular > RANK_TOL * singular.max(initial=0.0)).sum()), 1)
+    def __init__(self, X: NDArray, level: int, basis: NDArray | None = None, n_blocks: int = 1):
+        if basis is None:
+            _, singular, basis = np.linalg.svd(X, full_matrices=False)
+            basis = basis[: max(int((singular > RANK_TOL * singular.max(initial=0.0)).sum()), 1)]
+        rank = len(basis)
         self.rows = forecast(len(X), rank, level, n_blocks)
-        self.Z = X @ basis[:rank].T
+        self.basis, self.Z = basis, X @ basis.T
         #: What the basis leaves out of each row: rounding.
-        self.lost = np.linalg.norm(X - self.Z @ basis[:rank], axis=1)
+        self.lost = np.linalg.norm(X - self.Z @ basis, axis=1)
         self.lengths = np.linalg.norm(self.Z, axis=1)
         self.forms = Forms(rank, level)
         self.V = self.forms.features(unit_rows(self.Z))
@@ -291,7 +294,9 @@ class Squares:
     below : array of shape (n_samples, n_free)
         The same from below, used where t_i < 0.
     W : array of shape (n_rows, n_rows)
-        A matrix whose form vanishes, on the weighted monomials in the coordinates of the right singular vectors of X.
+        A matrix whose form vanishes, on the weighted monomials in the coordinates of ``basis``.
+    basis : array of shape (rank, n_features)
+        Orthonormal basis of the row space of X.
     bound : float
         Upper bound on the price over |u| <= 1.
     """
@@ -302,13 +307,15 @@ class Squares:
     above: NDArray
     below: NDArray
     W: NDArray
+    basis: NDArray
     bound: float
 
     def check(self, X: NDArray, t: NDArray, geometry: Geometry | None = None) -> float:
         """A valid bound on t^T (X u)_+ over |u| <= 1 from what is stored, without optimisation.
 
-        Whatever is stored: touching points in (0, 1] give one-sided polynomials, and W is projected on the matrices
-        whose forms vanish, so that wrong entries only make the bound larger. Rounding errors are added.
+        Whatever is stored: touching points in (0, 1] give one-sided polynomials, W is projected on the matrices whose
+        forms vanish, and what the basis B leaves out of the rows of X is added, so that wrong entries only make the
+        bound larger: t^T (X u)_+ <= |B| max_v t^T (X B^T v)_+ + sum_i |t_i| |x_i - B^T B x_i|. So are rounding errors.
 
         Parameters
         ----------
@@ -328,7 +335,10 @@ class Squares:
         ValueError
             When shapes do not fit the data or touching points lie outside (0, 1].
         """
-        geometry = geometry or Geometry(np.asarray(X, dtype=float), self.level)
+        X = np.asarray(X, dtype=float)
+        if self.basis.ndim != 2 or self.basis.shape[1:] != X.shape[1:] or not np.isfinite(self.basis).all():
+            raise ValueError(f"basis must be finite and have {X.shape[1]} columns, got shape {self.basis.shape}.")
+        geometry = geometry or Geometry(X, self.level, self.basis)
         rows, n = geometry.rows, len(geometry.Z)
         high, low = free_nodes(self.level)
         shapes = {"above": (n + 1, high), "below": (n, low), "W": (rows, rows)}
@@ -345,8 +355,8 @@ class Squares:
         block = Block(geometry, positive, negative, self.above, self.below)
         top = eigvalsh(block.Q + W, subset_by_index=(rows - 1, rows - 1))[0]
         rounding = 8 * EPS * (rows + n) * (block.size + np.linalg.norm(W))
-        lost = 2 * float(np.abs(t) @ geometry.lost)
-        return max(0.5 * (float(top) + rounding + lost), 0.0)
+        size = np.linalg.norm(geometry.basis, 2)
+        return float(0.5 * size * max(top + rounding, 0.0) + np.abs(t) @ geometry.lost)
 
 
 class Block:
@@ -362,7 +372,7 @@ class Block:
         self.below, self.d_below = touching(forms.level, False, below)
         self.positive, self.negative = positive * geometry.lengths, negative * geometry.lengths
         C = self.positive[:, None] * self.above[:-1] - self.negative[:, None] * self.below
-        self.Q = forms.collect(geometry.V, C) + forms.collect(self.V, self.length * self.above[-1:])
+        self.Q = forms.collect((geometry.V, C), (self.V, self.length * self.above[-1:]))
         sizes = [np.abs(c).sum(axis=1) + 2 for c in (self.above, self.below)]
         self.size = self.positive @ sizes[0][:-1] + self.negative @ sizes[1] + self.length * sizes[0][-1]
 
@@ -395,7 +405,7 @@ class Relaxed:
 
     def __init__(self, problem: Problem, level: int):
         self.problem = problem
-        self.geometry = Geometry(problem.design.X, level, 2 * problem.design.n_outputs)
+        self.geometry = Geometry(problem.design.X, level, n_blocks=2 * problem.design.n_outputs)
         self.level, self.n = level, len(problem.y)
         self.blocks = [(o, sign) for o in range(problem.design.n_outputs) for sign in (1, -1)]
         rows = self.geometry.rows
@@ -577,13 +587,13 @@ class Search:
         """The best point made feasible, and the evidence checked."""
         problem, relaxed = self.problem, self.relaxed
         theta = problem._balanced(self.theta) if problem.free.shape[1] else self.theta
-        parts = [relaxed.parts(row) for row in self.x]
+        parts, basis = [relaxed.parts(row) for row in self.x], relaxed.geometry.basis
         columns = [(o, sign, sign * theta.reshape(relaxed.n, -1)[:, o]) for o, sign in relaxed.blocks]
 
         def evidence(size):
             found = []
             for (o, sign, t), (W, above, below) in zip(columns, parts):
-                square = Squares(relaxed.level, o, sign, above, below, 2 * problem.alpha * size * W, np.inf)
+                square = Squares(relaxed.level, o, sign, above, below, 2 * problem.alpha * size * W, basis, np.inf)
                 bound = square.check(problem.design.X, size * t, relaxed.geometry)
                 found.append(replace(square, bound=bound))
             return found

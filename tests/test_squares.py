@@ -89,7 +89,7 @@ def test_forms(r, level):
     C = rng.standard_normal((5, level + 1))
     v = forms.features(u[None])[-1][0]
     assert v @ v == pytest.approx((u @ u) ** level)
-    Q = forms.collect(forms.features(U), C)
+    Q = forms.collect((forms.features(U), C))
     value = sum(C[:, j] @ (U @ u) ** (2 * j) * (u @ u) ** (level - j) for j in range(level + 1))
     assert v @ Q @ v == pytest.approx(value)
     A = rng.standard_normal(Q.shape)
@@ -144,7 +144,7 @@ def test_bounds_of_fixed_evidence_lie_above_random_neurons():
         high, low = free_nodes(level)
         above, below = rng.uniform(0.2, 1, (61, high)), rng.uniform(0.2, 1, (60, low))
         W = rng.standard_normal((rows, rows)) * rng.choice([0.0, 1.0])
-        assert Squares(level, 0, 1, above, below, W, 0.0).check(X, t) >= found
+        assert Squares(level, 0, 1, above, below, W, np.eye(6), 0.0).check(X, t) >= found
 
 
 def test_one_dimension_is_exact():
@@ -154,7 +154,7 @@ def test_one_dimension_is_exact():
         assert [square.bound for square in found.evidence] == pytest.approx([2.5, 2.0], rel=0.02)
 
 
-def wide_problem(rng, loss, weighted=False, intercept=False, skip=False, n=30, d=3):
+def wide_problem(rng, loss, weighted=False, intercept=False, skip=False, n=20, d=2):
     X = np.column_stack([rng.standard_normal((n, d)), np.ones(n)])
     signal = np.abs(X[:, 0]) + X[:, 1] + 0.5 * rng.standard_normal(n)
     target = LOSSES[loss].target
@@ -167,7 +167,7 @@ def wide_problem(rng, loss, weighted=False, intercept=False, skip=False, n=30, d
     return replace(problem, alpha=0.05 * (scale or np.linalg.norm(X.T @ np.abs(theta))))
 
 
-def networks(problem, rng, width=12, n_steps=300):
+def networks(problem, rng, width=12, n_steps=150):
     """Objectives of a network during descent from random weights; gradients by hand."""
     X, alpha, C = problem.design.X, problem.alpha, problem.design.n_outputs
     W, A = rng.standard_normal((width, X.shape[1])), 0.1 * rng.standard_normal((width, C))
@@ -248,11 +248,12 @@ def test_whatever_is_stored_gives_a_valid_bound(level):
     square = bound_prices(make(X, t, 100.0), t, level=level, optimise=False).evidence[0]
     exact = exact_price(X, t)
     for share in (0.01, 0.3):
-        for name in ("above", "below", "W"):
+        for name in ("above", "below", "W", "basis"):
             value = getattr(square, name)
             value = value * (1 + share * rng.uniform(-1, 1, value.shape))
-            other = replace(square, **{name: value if name == "W" else np.clip(value, 1e-3, 1.0)})
+            other = replace(square, **{name: np.clip(value, 1e-3, 1.0) if name in ("above", "below") else value})
             assert exact <= other.check(X, t)
+        assert exact <= replace(square, W=rng.standard_normal(square.W.shape)).check(X, t)
         moved = t * (1 + share * rng.uniform(-1, 1, 10))
         assert exact_price(X, moved) <= square.check(X, moved) != square.bound
 
@@ -266,6 +267,8 @@ def test_check_refuses_what_proves_nothing():
         ("below", square.below + 1, r"below must lie in \(0, 1\]"),
         ("above", square.above[1:], r"above must be finite and of shape \(11, 1\)"),
         ("W", square.W * np.nan, r"W must be finite and of shape \(6, 6\)"),
+        ("basis", square.basis[:, 1:], "basis must be finite and have 3 columns"),
+        ("basis", square.basis[1:], r"W must be finite and of shape \(3, 3\)"),
         ("level", 3, r"above must be finite and of shape \(11, 2\)"),
         ("level", 5, "level must be 1, 2, 3 or 4, got 5"),
     ]:
