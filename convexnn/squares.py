@@ -697,12 +697,12 @@ def bound_prices(
     search = Search(problem, theta, level, max_time, callback)
     moves = optimise and bool(theta.any())
     try:
-        x = search.fixed(theta, search.x, SMOOTHING[:2] if moves else SMOOTHING)
+        x = search.fixed(theta, search.x, SMOOTHING[:1] if moves else SMOOTHING)
         before = search.bound
         if moves:
             search.joint(theta, x, SMOOTHING[1:])
             if search.bound <= before:
-                search.fixed(theta, x, SMOOTHING[2:])
+                search.fixed(theta, x, SMOOTHING[1:])
     except KeyboardInterrupt:
         pass
     return search.finish()
