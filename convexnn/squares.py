@@ -427,6 +427,12 @@ class Relaxed:
         low[:] = np.tile(logit(quadrature(self.level, False, m)) / self.node_scale, self.n)
         return x
 
+    def scaled(self, x: NDArray, size: float) -> NDArray:
+        """The unknowns that fit size * theta."""
+        x = x.copy()
+        x[:, : self._cuts[0]] *= size
+        return x
+
     def parts(self, row: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         """W, above and below of one block."""
         w, high, low = np.split(row, self._cuts[:-1])
@@ -527,9 +533,11 @@ class Search:
     def fixed(self, theta: NDArray, x: NDArray, smoothing: tuple[float, ...]) -> NDArray:
         """Touching points and vanishing matrices that make the largest price of theta small."""
         shape = x.shape
+        # Far from feasible, smoothing in units of alpha would be none at all.
+        size = max(1.0, 0.5 * self.relaxed.price(theta, x, 1.0)[1])
         for mu in smoothing:
 
-            def smoothed(v, mu=mu):
+            def smoothed(v, mu=mu * size):
                 at = v.reshape(shape)
                 value, top, _, slope = self.relaxed.price(theta, at, mu)
                 self.record(theta, at, top)
@@ -548,7 +556,8 @@ class Search:
         is theta^T z at the optimum, where z is the multiplier times the gradient of M.
         """
         problem = self.problem
-        theta = theta / max(1.0, self.relaxed.price(theta, x, smoothing[0])[1])
+        top = max(1.0, self.relaxed.price(theta, x, smoothing[0])[1])
+        theta, x = theta / top, self.relaxed.scaled(x, 1 / top)
         z = predictions(problem, theta)
         unit = problem.loss_value(np.zeros_like(z) + problem.null_model[0])
         multiplier = max(float(np.vdot(theta, z)) / unit, 0.01)

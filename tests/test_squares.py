@@ -119,7 +119,7 @@ def test_gradients_of_the_smoothed_price(level):
 @pytest.mark.parametrize("kind", ["plain", "ones", "integers", "scales", "duplicates", "rank"])
 def test_bounds_lie_above_the_exact_price_and_improve_with_the_level(kind):
     rng = np.random.default_rng(list(kind.encode()))
-    for _ in range(4):
+    for _ in range(3):
         X, t = draw_case(rng, kind)
         exact = {sign: exact_price(X, sign * t) for sign in (1, -1)}
         problem = make(X, t, alpha=0.5 * max(*exact.values(), 1e-3))
@@ -229,6 +229,17 @@ def test_gap_of_an_exact_classifier():
     problem = make(np.column_stack([X, np.ones(24)]), (labels == "b") * 1.0, 0.5, "log_loss", intercept=True)
     found = bound_prices(problem, model.certificate_.theta, level=4)
     assert 0.95 * model.certificate_.objective <= found.lower_bound <= model.certificate_.objective * (1 + 1e-9)
+
+
+def test_starts_far_from_feasible():
+    rng = np.random.default_rng(8)
+    problem = wide_problem(rng, "squared", n=40, d=4)
+    problem = replace(problem, alpha=0.02 * problem.alpha)
+    start = problem.null_model[1]
+    bounds = [bound_prices(problem, size * start).lower_bound for size in (1.0, 0.03)]
+    assert min(bounds) >= 0.98 * max(bounds)
+    sizes = [bound_prices(problem, size * start, optimise=False).theta[0] for size in (1.0, 0.03)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
 
 
 def test_huber_leaves_its_flat_parts():
