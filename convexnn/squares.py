@@ -26,6 +26,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import combinations_with_replacement
 from math import comb, factorial
 from typing import Any
@@ -142,12 +143,11 @@ def free_nodes(level: int) -> tuple[int, int]:
     return (level + 1) // 2, level // 2
 
 
-def monic(roots: tuple, n: int, level: int) -> NDArray:
-    """Coefficients of prod (tau - root^2), shape (n, level + 1)."""
-    total = np.eye(1, level + 1).repeat(n, axis=0)
-    for root in roots:
-        total = np.roll(total, 1, axis=1) - (root**2)[:, None] * total
-    return total
+def times(c: NDArray, root: NDArray) -> NDArray:
+    """Coefficients of polynomials of lower degree, one a row, times tau - root^2."""
+    product = -(root**2)[:, None] * c
+    product[:, 1:] += c[:, :-1]
+    return product
 
 
 def touching(level: int, above: bool, nodes: NDArray) -> tuple[NDArray, list[NDArray]]:
@@ -195,16 +195,18 @@ def touching(level: int, above: bool, nodes: NDArray) -> tuple[NDArray, list[NDA
         differences.append(-square / (2 * s * p * (s + p) ** 3 * ((s + end) * (p + end)) ** 2))
         change = (2 * (s + p + end) + p) / square - 1 / s - 3 / (s + p) - 2 / (s + end)
     coefficients = np.zeros((n, level + 1))
-    for j, difference in enumerate(differences):
-        coefficients += difference[:, None] * monic((s, s, *rest)[:j], n, level)
+    for difference, root in zip(differences[::-1], (s, s, *rest)[level::-1]):
+        coefficients = times(coefficients, root)
+        coefficients[:, 0] += difference
     # d f[a, a, ...] / da = 2 f[a, a, a, ...]: a double node moves the last difference only.
-    last = differences[-1]
-    slopes = [(last * change)[:, None] * monic((s, *rest), n, level)]
+    last = np.zeros((n, level + 1))
+    last[:, 0] = differences[-1]
+    slopes = [change[:, None] * reduce(times, (s, *rest), last)]
     if nodes.shape[1] > 1:
         change = -1 / p - 3 / (s + p)
         if level > 3:
             change = change + (2 * (s + p + end) + s) / square - 2 / (p + end)
-        slopes.append((last * change)[:, None] * monic((p, s, s, end)[:level], n, level))
+        slopes.append(change[:, None] * reduce(times, (p, s, s, end)[:level], last))
     return coefficients, slopes
 
 

@@ -167,7 +167,7 @@ def wide_problem(rng, loss, weighted=False, intercept=False, skip=False, n=20, d
     return replace(problem, alpha=0.05 * (scale or np.linalg.norm(X.T @ np.abs(theta))))
 
 
-def networks(problem, rng, width=12, n_steps=150):
+def networks(problem, rng, width=12, n_steps=100):
     """Objectives of a network during descent from random weights; gradients by hand."""
     X, alpha, C = problem.design.X, problem.alpha, problem.design.n_outputs
     W, A = rng.standard_normal((width, X.shape[1])), 0.1 * rng.standard_normal((width, C))
