@@ -25,6 +25,7 @@ ORDER = [
     "solvers",
     "pricing",
     "branching",
+    "squares",
     "adaptive",
     "certificate",
     "path",
@@ -43,6 +44,7 @@ ONLY = {
     "solvers": {"cones", "losses", "penalties", "problem", "result"},
     "pricing": {"cones"},
     "branching": {"cones", "pricing"},
+    "squares": {"problem"},
     "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
