@@ -1,7 +1,7 @@
 """Two-layer ReLU networks trained as convex programs, with a certificate of how far they are from optimal."""
 
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
-from convexnn.certificate import Certificate
+from convexnn.certificate import Certificate, ScenarioBound, certify, scenario_bound
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
 from convexnn.result import Result
@@ -15,8 +15,11 @@ __all__ = [
     "ConvexReLURegressor",
     "Network",
     "Result",
+    "ScenarioBound",
+    "certify",
     "count_patterns",
     "enumerate_patterns",
     "patterns_of",
     "sample_patterns",
+    "scenario_bound",
 ]

@@ -11,7 +11,7 @@ h(u) - h(-u) = (X^T t)^T u.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -75,6 +75,10 @@ class Tree:
     def n_cones(self) -> int:
         """Number of boxes that cover half of the cube's surface."""
         return len(self.weights)
+
+    def scaled(self, size: float) -> Tree:
+        """The evidence for size * t."""
+        return replace(self, bound=size * self.bound, price=size * self.price, slopes=size * self.slopes)
 
     def check(self, X: NDArray, t: NDArray) -> float:
         """The bound once more, from the data and the boxes alone; it holds whatever the evidence is.

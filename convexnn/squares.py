@@ -312,6 +312,10 @@ class Squares:
     basis: NDArray
     bound: float
 
+    def scaled(self, size: float) -> Squares:
+        """The evidence for size * t."""
+        return replace(self, W=size * self.W, bound=size * self.bound)
+
     def check(self, X: NDArray, t: NDArray, geometry: Geometry | None = None) -> float:
         """A valid bound on t^T (X u)_+ over |u| <= 1 from what is stored, without optimisation.
 
