@@ -2,7 +2,7 @@
 
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import Audit, audit, network_from, polish
-from convexnn.certificate import Certificate
+from convexnn.certificate import Certificate, ScenarioBound, certify, scenario_bound
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
 from convexnn.result import Result
@@ -17,11 +17,14 @@ __all__ = [
     "ConvexReLURegressor",
     "Network",
     "Result",
+    "ScenarioBound",
     "audit",
+    "certify",
     "count_patterns",
     "enumerate_patterns",
     "network_from",
     "patterns_of",
     "polish",
     "sample_patterns",
+    "scenario_bound",
 ]

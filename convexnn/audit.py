@@ -233,7 +233,7 @@ def audit(
     certify: bool = True,
     tol: float = 1e-6,
     max_time: float | None = None,
-    random_state: int | np.random.Generator | None = None,
+    random_state: int | np.random.Generator | None = 0,
 ) -> Audit:
     r"""Report how far a trained network is from the best one.
 
@@ -267,9 +267,10 @@ def audit(
     tol : float, default=1e-6
         Relative gap at which polishing and improving stop.
     max_time : float, optional
-        Limit in seconds. Polishing, improving and proving each get an equal share of what the others have left.
-    random_state : int, Generator or None
-        Seed of the search.
+        Limit in seconds. Polishing, improving and proving each get an equal share of what is left when they start. By
+        default only proving has one, that of ``certify``.
+    random_state : int, Generator or None, default=0
+        Seed of the searches.
 
     Returns
     -------
@@ -313,15 +314,19 @@ def audit(
 
     common: dict[str, Any] = dict(alpha=alpha, loss=the_loss, sample_weight=weights, fit_intercept=fit_intercept)
     polished = polish(network, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(0))
-    best, improved, certificate, bound = polished, None, None, None
+    best, improved, theta, certificate, bound = polished, None, None, None, None
     if improve:
-        better = _improve(polished, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(1), seed=random_state)
+        better, theta = _improve(
+            polished, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(1), seed=random_state
+        )
         best = improved = min(better, polished, key=value)
     if certify:
         # |a|_1 <= sqrt(n_outputs) |a|_2 for neurons that feed several outputs
-        decay = alpha / np.sqrt(network.n_outputs) if _feeds_several(network) else alpha
-        options = common | dict(alpha=decay, max_time=share(stages - 1), random_state=random_state)
-        certificate = certificates.certify(best, X, y, **options)
+        if _feeds_several(network):
+            common["alpha"], theta = alpha / np.sqrt(network.n_outputs), None
+        limit = {} if max_time is None else dict(max_time=share(stages - 1))
+        options = dict(hidden_bias=kind, theta=theta, random_state=random_state)
+        certificate = certificates.certify(best, X, y, **common, **options, **limit)
         if certificate.scope == "global" and np.isfinite(certificate.lower_bound):
             bound = float(certificate.lower_bound)
     objective = value(network)
@@ -336,7 +341,7 @@ def audit(
         bound,
         None if bound is None else relative_gap(objective, bound),
         certificate,
-        _verdict(objective, value(best), bound, network, best),
+        _verdict(objective, value(best), bound, network, best, kind),
     )
 
 
@@ -410,8 +415,8 @@ def polish(
     return min(solution, balanced, network, key=lambda candidate: candidate.objective(X, y, alpha, loss, weights))
 
 
-def _improve(network, X, y, *, alpha, loss, sample_weight, hidden_bias, fit_intercept, tol, max_time, seed) -> Network:
-    """A network from a search over all patterns that starts at the neurons of the given one."""
+def _improve(network, X, y, *, alpha, loss, sample_weight, hidden_bias, fit_intercept, tol, max_time, seed):
+    """Network and dual point from a search over all patterns that starts at the neurons of the given network."""
     lifted, skip = _lifted(X, hidden_bias), None if network.skip_weights is None else X
     solver = (Newton if np.isfinite(loss.lipschitz) else CvxpySolver)(tol=tol, max_time=max_time)
     blocks = blocks_of(network, lifted, hidden_bias)
@@ -419,7 +424,7 @@ def _improve(network, X, y, *, alpha, loss, sample_weight, hidden_bias, fit_inte
     rng = np.random.default_rng(seed)
     problem, result, _ = solve_adaptively(*data, solver, blocks, rng, skip=skip, hidden_bias=hidden_bias)
     found = ReLU().network(problem, result.coef, result.intercept, None, hidden_bias)  # type: ignore[arg-type]
-    return found.merge().prune(X)
+    return found.merge().prune(X), result.theta
 
 
 def _lifted(X: NDArray, hidden_bias: str) -> NDArray:
@@ -509,11 +514,15 @@ def _count(network: Network) -> str:
     return f"{network.n_neurons} neuron{'' if network.n_neurons == 1 else 's'}"
 
 
-def _verdict(objective: float, best_objective: float, bound: float | None, network: Network, best: Network) -> str:
+def _verdict(
+    objective: float, best_objective: float, bound: float | None, network: Network, best: Network, hidden_bias: str
+) -> str:
     """What is proved about a network's distance from the best, in words."""
     shared = _feeds_several(network)
     each = " whose neurons feed one output each" if network.n_outputs > 1 and not shared else ""
-    rival = f"the best two-layer ReLU network of any width{each}"
+    kind = " with a skip connection" if network.skip_weights is not None else ""
+    kind += " without hidden biases" if hidden_bias == "none" else ""
+    rival = f"the best two-layer ReLU network{kind} of any width{each}"
     least = objective / best_objective - 1 if best_objective > 0 else 0.0
     at_least = f"at least {_percent(least, up=False)}" if least > NOTEWORTHY else ""
     if bound is not None and bound > 0:

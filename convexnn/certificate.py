@@ -1,15 +1,79 @@
-"""Certificate: how far a returned network is from the best one, and among which networks."""
+"""Certificates: how far a network is from the best one, among which networks, and how to check it without a solver."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from math import comb
+from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
+from threadpoolctl import threadpool_limits
 
+from convexnn.activations import ACTIVATIONS
+from convexnn.adaptive import blocks_of, solve_adaptively
+from convexnn.arrangements import check_data, count_patterns, enumerate_patterns
+from convexnn.branching import bound_price
+from convexnn.cones import project_onto_cones
+from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
-from convexnn.problem import Problem
+from convexnn.penalties import GroupLasso
+from convexnn.problem import Design, Problem
 from convexnn.result import relative_gap
+from convexnn.solvers import CvxpySolver, Newton
+from convexnn.squares import bound_prices
+
+METHODS = ("auto", "enumeration", "branch_and_bound", "sums_of_squares")
+# Patterns up to which "auto" lists them all: some seconds.
+MAX_LISTED = 50_000
+# Ranks up to which "auto" searches cones, and beyond which it compares the result with sums of squares.
+MAX_CONE_RANK, SURE_CONE_RANK = 8, 6
+# Rows of the matrices of sums of squares up to which a level takes a minute or so.
+QUICK_ROWS = 300
+# Share of the unit ball of (w, b) that a free bias gives up: prices grow by half of it at most.
+FREE_SHARE = 1e-3
+# What is stored and what is recomputed may differ by rounding.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Enumeration:
+    """Evidence by the complete list of activation patterns, for one output and sign.
+
+    Attributes
+    ----------
+    activation, hidden_bias : str
+        As in the estimators.
+    bound : float
+        The largest price.
+    """
+
+    activation: str
+    hidden_bias: str
+    bound: float
+
+    def check(self, X: NDArray, t: NDArray) -> float:
+        """The largest price max_k |P_k X^T D_k t| over all patterns of X, from the data alone.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, with its ones column if there are hidden biases.
+        t : array of shape (n_samples,)
+            Signed dual variable.
+
+        Returns
+        -------
+        price : float
+        """
+        patterns = enumerate_patterns(X).patterns.T
+        penalty = ACTIVATIONS[self.activation]().penalty(X, patterns, np.arange(len(patterns)), self.hidden_bias)
+        return penalty.dual_norm((patterns * t) @ X)
+
+    def scaled(self, size: float) -> Enumeration:
+        """The evidence for size * t."""
+        return replace(self, bound=size * self.bound)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +94,22 @@ class Certificate:
     theta : array, shape of the predictions
         The dual point of the bound; it can be checked against the data without a solver.
     price : float
-        Largest |P_k A_k^T theta| / alpha over the listed blocks, at most 1.
+        Scope "patterns": largest |P_k A_k^T theta| / alpha over the listed blocks; "global": the proved upper bound of
+        the prices of all neurons, in units of alpha. At most 1.
     n_patterns : int
-        Length of the list.
+        Length of the list; 0 without one.
     networks : str
         The networks of the scope, in words.
     n_searched : int
         Starting points and cells that a search over all patterns looked at, 0 without one. It proves nothing.
     price_found : float
         Largest price that search found, in units of alpha; a neuron improves the network only if its price is above 1.
+    alpha, loss, fit_intercept, hidden_bias
+        The training problem, as in ``certify``.
+    network : Network, optional
+        The network.
+    evidence : tuple of (int, int, Enumeration, Tree or Squares)
+        For scope "global": an output, a sign (+1 or -1), and what proves that no such neuron has a price above alpha.
     """
 
     objective: float
@@ -51,6 +122,12 @@ class Certificate:
     networks: str
     n_searched: int = 0
     price_found: float = float("nan")
+    alpha: float = float("nan")
+    loss: Loss | None = None
+    fit_intercept: bool = True
+    hidden_bias: str = "penalized"
+    network: Network | None = None
+    evidence: tuple = field(default=(), repr=False)
 
     @property
     def gap(self) -> float:
@@ -65,19 +142,83 @@ class Certificate:
     def __str__(self) -> str:
         if self.scope == "none":
             return f"objective {self.objective:.6g}; no lower bound was found."
+        found = f"{self.n_searched:,} starts and cells) found no price above {self.price_found:.7g} alpha"
         if self.n_searched and self.scope == "patterns":
             return (
-                f"objective {self.objective:.6g}; a search over all activation patterns ({self.n_searched:,} starts "
-                f"and cells) found no price above {self.price_found:.7g} alpha. That is a search, not a proof; among "
-                f"networks with the {self.n_patterns:,} patterns listed last the gap is {self.relative_gap:.1e}."
+                f"objective {self.objective:.6g}; a search over all activation patterns ({found}. That is a search, "
+                f"not a proof; among networks with the {self.n_patterns:,} patterns listed last the gap is "
+                f"{self.relative_gap:.1e}."
             )
+        search = f" A search over all activation patterns ({found}." if self.n_searched else ""
         return (
             f"objective {self.objective:.6g}, within {100 * self.relative_gap:.2g} % of the best {self.networks} "
-            f"(lower bound {self.lower_bound:.6g}, {self.method})."
+            f"(lower bound {self.lower_bound:.6g}, {self.method}).{search}"
         )
 
+    def verify(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Check everything again from the data and the evidence, without a solver.
 
-def certify_listed(network: Network, X: NDArray, problem: Problem, theta: NDArray, complete: bool) -> Certificate:
+        Recomputed are the objective from the weights, that theta is orthogonal to the unpenalised terms, the upper
+        bound of the prices of all neurons from the evidence, and the dual value of theta.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+        y : array of shape (n_samples,)
+            Targets in the loss's coding: numbers, -1 / +1 (or 0 / 1), or class indices.
+        sample_weight : array of shape (n_samples,), optional
+            Weights of the losses (with ``class_weight``: times the weights of the classes), by default ones.
+
+        Returns
+        -------
+        lower_bound : float
+            The lower bound as recomputed.
+
+        Raises
+        ------
+        ValueError
+            When anything does not hold, or does not agree with what is stored; the message says what.
+        """
+        if self.scope != "global" or self.network is None:
+            raise ValueError(f"only certificates of scope 'global' can be verified, got scope {self.scope!r}.")
+        settings = (self.alpha, self.loss, sample_weight, self.fit_intercept, self.hidden_bias)
+        X, rows, problem = _bare(self.network, X, y, *settings)
+        shape = problem.null_model[1].shape
+        theta = np.asarray(self.theta, dtype=float)
+        if theta.shape != shape or not np.isfinite(theta).all():
+            raise ValueError(f"theta must be finite of shape {shape}, got {theta.shape}.")
+        objective = self.network.objective(X, problem.y, problem.alpha, problem.loss, problem.sample_weight)
+        _agree("objective", self.objective, objective)
+        left = float(np.abs(problem.free.T @ theta).max(initial=0.0))
+        if left > ROUNDING * np.abs(problem.free).max(initial=0.0) * np.abs(theta).sum():
+            raise ValueError(f"theta must be orthogonal to the unpenalised terms, got an inner product of {left:.3g}.")
+        columns = theta.reshape(len(rows), -1)
+        wanted = {(output, sign) for output in range(columns.shape[1]) for sign in (1, -1)}
+        if {(output, sign) for output, sign, _ in self.evidence} != wanted:
+            raise ValueError(f"evidence must cover the outputs and signs {sorted(wanted)}.")
+        price = 0.0
+        for output, sign, evidence in self.evidence:
+            plain = isinstance(evidence, Enumeration)
+            bound = evidence.check(rows if plain else _unit_ball(rows, self.hidden_bias), sign * columns[:, output])
+            _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound)
+            price = max(price, bound)
+        _agree("price", self.price, price / problem.alpha)
+        if price > problem.alpha * (1 + ROUNDING):
+            raise ValueError(f"theta must be feasible, got a price of {price / problem.alpha:.9g} alpha.")
+        lower_bound = problem.dual_value(theta)
+        _agree("lower_bound", self.lower_bound, lower_bound)
+        return lower_bound
+
+
+def _agree(name: str, stored: float, recomputed: float) -> None:
+    if not abs(stored - recomputed) <= ROUNDING * max(abs(stored), abs(recomputed)):
+        raise ValueError(f"{name} is stored as {stored:.12g}, but recomputed as {recomputed:.12g}.")
+
+
+def certify_listed(
+    network: Network, X: NDArray, problem: Problem, theta: NDArray, complete: bool, hidden_bias: str = "penalized"
+) -> Certificate:
     """Grade a network against all networks with the listed patterns, from the data and a dual point.
 
     Parameters
@@ -92,6 +233,8 @@ def certify_listed(network: Network, X: NDArray, problem: Problem, theta: NDArra
         A guess of the dual variable; it is made feasible here, whatever a solver believed of it.
     complete : bool
         Whether the list holds every pattern of the data.
+    hidden_bias : {"penalized", "free", "none"}, default="penalized"
+        Of the program.
 
     Returns
     -------
@@ -99,15 +242,419 @@ def certify_listed(network: Network, X: NDArray, problem: Problem, theta: NDArra
     """
     objective = network.objective(X, problem.y, problem.alpha, problem.loss, problem.sample_weight)
     bound, theta = problem.dual_bound(theta)
-    price = problem.penalty.dual_norm(problem.design.adjoint(theta)) / problem.alpha
-    kind = "two-layer ReLU network" if network.gate_weights is None else "gated ReLU network"
-    kind += "" if problem.skip is None else " with a skip connection"
-    each = " whose neurons feed one class each" if problem.design.n_outputs > 1 else ""
-    n_patterns = len(problem.design.patterns)
+    patterns, evidence = problem.design.patterns, []
+    if complete:
+        kind = "relu" if network.gate_weights is None else "gated_relu"
+        penalty = ACTIVATIONS[kind]().penalty(problem.design.X, patterns, np.arange(len(patterns)), hidden_bias)
+        for output, column in enumerate(theta.reshape(len(X), -1).T):
+            for sign in (1, -1):
+                size = penalty.dual_norm((patterns * (sign * column)) @ problem.design.X)
+                evidence.append((output, sign, Enumeration(kind, hidden_bias, size)))
+        price = max(proof.bound for _, _, proof in evidence) / problem.alpha
+    else:
+        price = problem.penalty.dual_norm(problem.design.adjoint(theta)) / problem.alpha
+    n_patterns = len(patterns)
     scope = "none" if not np.isfinite(bound) else "global" if complete else "patterns"
     if complete:
-        networks, method = f"{kind} of any width{each}", f"all {n_patterns:,} activation patterns listed"
+        networks, method = _any_width(network, problem), f"all {n_patterns:,} activation patterns listed"
     else:
-        networks = f"{kind}{each} with the {n_patterns:,} listed activation patterns"
+        networks = f"{_kind(network, problem)} with the {n_patterns:,} listed activation patterns"
         method = "no statement on other patterns"
-    return Certificate(objective, bound, scope, method, theta, price, n_patterns, networks)
+    return Certificate(
+        objective,
+        bound,
+        scope,
+        method,
+        theta,
+        price,
+        n_patterns,
+        networks,
+        alpha=problem.alpha,
+        loss=problem.loss,
+        fit_intercept=problem.fit_intercept,
+        hidden_bias=hidden_bias,
+        network=network,
+        evidence=tuple(evidence),
+    )
+
+
+def _kind(network: Network, problem: Problem) -> str:
+    kind = "two-layer ReLU network" if network.gate_weights is None else "gated ReLU network"
+    kind += "" if problem.skip is None else " with a skip connection"
+    return kind + (" whose neurons feed one class each" if problem.design.n_outputs > 1 else "")
+
+
+def _any_width(network: Network, problem: Problem) -> str:
+    kind, *rest = _kind(network, problem).split(" whose ")
+    return " whose ".join([f"{kind} of any width", *rest])
+
+
+def _bare(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias):
+    """Samples of positive weight, their rows with the ones column, and the program without blocks."""
+    X, loss = check_data(X), get_loss(loss, network.n_outputs)
+    weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    y = np.asarray(y)
+    if y.shape != (len(X),) or weights.shape != (len(X),):
+        raise ValueError(f"y and sample_weight must have shape ({len(X)},), got {y.shape} and {weights.shape}.")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError("sample_weight must be finite and non-negative, and positive somewhere.")
+    if X.shape[1] != network.hidden_weights.shape[1]:
+        raise ValueError(f"X must have {network.hidden_weights.shape[1]} features, got {X.shape[1]}.")
+    keep = weights > 0
+    X, y, weights = X[keep], loss.check_target(y)[keep], weights[keep]
+    rows = X if hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
+    design = Design(rows, np.zeros((0, len(X)), dtype=bool), [], [], [], network.n_outputs)
+    skip = X if network.skip_weights is not None else None
+    return X, rows, Problem(design, y, loss, GroupLasso(), alpha, weights, fit_intercept, skip)
+
+
+def _unit_ball(rows: NDArray, hidden_bias: str) -> NDArray:
+    r"""Rows whose prices over the unit ball bound those of the neurons that the penalty counts as of norm 1.
+
+    Free biases: with the features shifted to their mean and R the largest norm, a bias beyond R turns all samples on,
+    or all off, and then does not matter, since theta sums to zero. So (w, b) with |w| <= 1 and |b| <= R are all there
+    are; they lie in the ellipsoid (1 - s) |w|^2 + s (b / R)^2 <= 1, which for small s is hardly longer in w.
+    """
+    if hidden_bias != "free":
+        return rows
+    X = rows[:, :-1] - rows[:, :-1].mean(axis=0)
+    reach = np.linalg.norm(X, axis=1).max() or 1.0
+    return np.column_stack([X / np.sqrt(1 - FREE_SHARE), np.full(len(X), reach / np.sqrt(FREE_SHARE))])
+
+
+def prove(
+    problem: Problem,
+    theta: NDArray,
+    hidden_bias: str = "penalized",
+    activation: str = "relu",
+    method: str = "auto",
+    accuracy: float = 1e-3,
+    max_time: float | None = 60.0,
+    known: NDArray | None = None,
+) -> tuple[NDArray, tuple, str]:
+    """A dual point that is feasible for all neurons, from a guess of it.
+
+    Parameters
+    ----------
+    problem : Problem
+        With the rows of the samples (with ones column) and any list of patterns.
+    theta : array, shape of the predictions
+        Guess of the dual variable.
+    hidden_bias, activation : str
+        As in the estimators.
+    method : {"auto", "enumeration", "branch_and_bound", "sums_of_squares"}, default="auto"
+        As in ``certify``.
+    accuracy : float, default=1e-3
+        Relative accuracy of the upper bound of the prices at which branch and bound stops.
+    max_time : float, optional
+        Seconds.
+    known : array of shape (n_known, n_features), optional
+        Neurons with high prices.
+
+    Returns
+    -------
+    theta : array
+        Feasible for every neuron; zero when nothing better was proved.
+    evidence : tuple
+        As in Certificate.
+    method : str
+        How the prices were bounded, in words.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+    start = perf_counter()
+    rows = problem.design.X
+    if problem.free.shape[1]:
+        theta = problem.dual_bound(theta)[1]
+    rank = int(np.linalg.matrix_rank(rows))
+    listed = count_patterns(len(rows), rank)
+    if method == "enumeration" or (method == "auto" and listed <= MAX_LISTED):
+        blank = Enumeration(activation, hidden_bias, np.inf)
+        evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.check(rows, t)))
+        return *_feasible(problem, theta, evidence), "all activation patterns listed"
+    ball = _unit_ball(rows, hidden_bias)
+    found = []
+    if method == "branch_and_bound" or (method == "auto" and rank <= MAX_CONE_RANK):
+        share = 1.0 if method != "auto" or rank <= SURE_CONE_RANK or not problem.smooth else 0.5
+        until = np.inf if max_time is None else start + share * max_time
+        proved = [0.0]
+
+        def bounded(t):
+            left = None if max_time is None else max(until - perf_counter(), 0.0)
+            tree = bound_price(ball, t, accuracy=accuracy, target=max(proved), max_time=left, known=known)
+            proved.append(tree.bound)
+            return tree
+
+        evidence = _both_signs(theta, bounded)
+        n_cones = sum(tree.n_cones for _, _, tree in evidence)
+        found.append((*_feasible(problem, theta, evidence), f"branch and bound over {n_cones:,} cones"))
+        slack = max(proved) / max(max(tree.price for _, _, tree in evidence), 1e-300) - 1
+        if method != "auto" or share == 1.0 or slack <= 10 * accuracy:
+            return found[0]
+    if method == "sums_of_squares" or problem.smooth:
+        found.append(_by_squares(problem, theta, ball, None if max_time is None else start + max_time))
+    if not found:
+        return np.zeros_like(theta), (), "nothing"
+    return max(found, key=lambda f: problem.dual_value(f[0]))
+
+
+def _both_signs(theta: NDArray, bounded) -> tuple:
+    """Evidence for every output and sign."""
+    columns = theta.reshape(len(theta), -1).T
+    return tuple((k, sign, bounded(sign * column)) for k, column in enumerate(columns) for sign in (1, -1))
+
+
+def _feasible(problem: Problem, theta: NDArray, evidence: tuple) -> tuple[NDArray, tuple]:
+    """theta shortened until the proved bound of its prices is alpha, and the evidence for that."""
+    size = min(1.0, problem.alpha / max(max(proof.bound for _, _, proof in evidence), 1e-300))
+    if not np.isfinite(problem.dual_value(size * theta)):
+        size = 0.0
+    return size * theta, tuple((output, sign, proof.scaled(size)) for output, sign, proof in evidence)
+
+
+def _by_squares(problem: Problem, theta: NDArray, ball: NDArray, end: float | None) -> tuple[NDArray, tuple, str]:
+    """Sums of squares: the two highest levels that are quick, the second from the dual point of the first."""
+    rank, C = int(np.linalg.matrix_rank(ball)), problem.design.n_outputs
+    program = replace(problem, design=Design(ball, np.zeros((0, len(ball)), dtype=bool), [], [], [], C))
+    levels = [level for level in (1, 2, 3) if level == 1 or comb(rank + level - 1, level) <= QUICK_ROWS][-2:]
+    results = []
+    for level in levels:
+        left = None if end is None else max(end - perf_counter(), 0.0)
+        share = 1.0 if level == levels[-1] else 0.3
+        found = bound_prices(program, theta, level=level, max_time=None if left is None else share * left)
+        evidence = tuple((square.output, square.sign, square) for square in found.evidence)
+        results.append((found.lower_bound, found.theta, evidence, f"sums of squares, level {level}"))
+        theta = found.theta
+        if end is not None and perf_counter() > end:
+            break
+    return max(results, key=lambda result: result[0])[1:]
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def certify(
+    network: Network,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    alpha: float,
+    loss: str | Loss = "squared",
+    sample_weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+    hidden_bias: str | None = None,
+    method: str = "auto",
+    accuracy: float = 1e-3,
+    max_time: float | None = 60.0,
+    theta: ArrayLike | None = None,
+    random_state: int | np.random.Generator | None = 0,
+) -> Certificate:
+    r"""A lower bound on what any two-layer ReLU network of any width could reach, beside what this one reaches.
+
+    For a dual point theta and any M that is at least max e theta^T (X u)_+ over unit vectors u and e = +1, -1, the
+    point min(1, alpha / M) theta is feasible in the dual of the program over all patterns, so that its dual value is a
+    lower bound. theta comes from a fit that starts at the network, unless it is given; M from one of
+
+    * "enumeration": every activation pattern, exactly;
+    * "branch_and_bound": cones that cover half of the sphere, to ``accuracy`` or ``max_time`` (rank up to 12);
+    * "sums_of_squares": polynomials in place of the activations, with theta moved to where they are best;
+    * "auto": the first up to 50,000 patterns, the second up to rank 6, both others up to rank 8 if need be, then the
+      third; with losses that have kinks only the first two.
+
+    Parameters
+    ----------
+    network : Network
+        A ReLU network; its ``skip_weights`` say whether there is an unpenalised linear term.
+    X : array of shape (n_samples, n_features)
+        The data, without a ones column.
+    y : array of shape (n_samples,)
+        Targets in the loss's coding: numbers, -1 / +1 (or 0 / 1), or class indices.
+    alpha : float
+        Weight decay on the sum of losses.
+    loss : str or Loss, default="squared"
+        See convexnn.losses.
+    sample_weight : array of shape (n_samples,), optional
+        Weights of the losses.
+    fit_intercept : bool, default=True
+        Whether networks may have an unpenalised output bias.
+    hidden_bias : {"penalized", "free", "none"}, optional
+        Among which networks; by default "free" or "penalized" as the network says.
+    method : str, default="auto"
+        See above.
+    accuracy : float, default=1e-3
+        Relative accuracy of M at which branch and bound stops.
+    max_time : float, default=60
+        Seconds; a third of it at most goes into the search for theta. None is no limit.
+    theta : array, shape of the predictions, optional
+        Dual point, for samples of positive weight.
+    random_state : int or numpy Generator, default=0
+        Of the search for theta.
+
+    Returns
+    -------
+    certificate : Certificate
+        Of scope "global", or "none" when the bound is -inf.
+
+    Raises
+    ------
+    ValueError
+        For unusable arguments, or a method that is refused for this size: the message says why.
+
+    Examples
+    --------
+    A network that is far from optimal, and the proof:
+
+    >>> import numpy as np
+    >>> from convexnn import Network, certify
+    >>> X, y = np.array([[-1.0], [0.0], [1.0]]), np.array([1.0, 0.0, 1.0])
+    >>> network = Network(np.array([[1.0]]), np.zeros(1), np.array([1.0]), 0.5)
+    >>> certificate = certify(network, X, y, alpha=0.1)
+    >>> print(f"{certificate.objective:.3f} {certificate.lower_bound:.3f} {certificate.scope}")
+    0.475 0.170 global
+    >>> bool(np.isclose(certificate.verify(X, y), certificate.lower_bound))
+    True
+    """
+    start = perf_counter()
+    if network.gate_weights is not None:
+        raise ValueError("network must be a ReLU network, got one with gates; use network.to_relu(X).")
+    if not (np.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"alpha must be finite and above 0, got {alpha!r}.")
+    hidden_bias = network.hidden_bias if hidden_bias is None else hidden_bias
+    if hidden_bias not in ("penalized", "free", "none"):
+        raise ValueError(f'hidden_bias must be "penalized", "free" or "none", got {hidden_bias!r}.')
+    if hidden_bias == "free" and not fit_intercept:
+        raise ValueError('hidden_bias="free" needs fit_intercept=True: without it no dual point is feasible.')
+    if hidden_bias == "none" and np.any(network.hidden_biases):
+        raise ValueError('hidden_bias="none" needs a network without hidden biases.')
+    X, rows, problem = _bare(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
+    searched: dict = {}
+    known = None
+    if theta is None:
+        left = None if max_time is None else max_time / 3
+        solver = Newton(tol=1e-4, max_time=left) if problem.smooth else CvxpySolver(max_time=left)
+        blocks = blocks_of(network, rows, hidden_bias)
+        data = (rows, problem.y, problem.loss, alpha, problem.sample_weight, fit_intercept, network.n_outputs)
+        rng = np.random.default_rng(random_state)
+        _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias)
+        point = result.theta
+        known = None if hidden_bias == "free" else result.coef[result.coef.any(axis=1)]
+        searched = dict(n_searched=seen.n_starts, price_found=seen.price)
+    else:
+        point = np.asarray(theta, dtype=float)
+        if point.shape != problem.null_model[1].shape or not np.isfinite(point).all():
+            raise ValueError(f"theta must be finite of shape {problem.null_model[1].shape}, got {point.shape}.")
+    left = None if max_time is None else max(max_time - (perf_counter() - start), 0.0)
+    point, evidence, words = prove(problem, point, hidden_bias, "relu", method, accuracy, left, known)
+    objective = network.objective(X, problem.y, alpha, problem.loss, problem.sample_weight)
+    bound = problem.dual_value(point) if evidence else -np.inf
+    return Certificate(
+        objective,
+        bound,
+        "global" if np.isfinite(bound) else "none",
+        words,
+        point,
+        max((proof.bound for _, _, proof in evidence), default=np.inf) / alpha,
+        0,
+        _any_width(network, problem),
+        alpha=alpha,
+        loss=problem.loss,
+        fit_intercept=fit_intercept,
+        hidden_bias=hidden_bias,
+        network=network,
+        evidence=evidence,
+        **searched,
+    )
+
+
+@dataclass(frozen=True)
+class ScenarioBound:
+    """What random gates say of a dual point: a statement on the measure of violating gates, not on the largest price.
+
+    Attributes
+    ----------
+    n_gates, n_violations : int
+        Gates drawn, and those in whose cell a neuron has a price above alpha.
+    measure : float
+        With the given confidence the uniform measure on the sphere of violating gates is at most this.
+    confidence : float
+        Probability, over the draw of the gates, with which the statement holds.
+    """
+
+    n_gates: int
+    n_violations: int
+    measure: float
+    confidence: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_violations} of {self.n_gates:,} random gates lie in a cell with a price above alpha: with "
+            f"confidence {self.confidence:g} at most a share {self.measure:.2g} of all gates does. This is no "
+            "certificate: it says nothing on how far the prices there are above alpha."
+        )
+
+
+def scenario_bound(
+    theta: ArrayLike,
+    X: ArrayLike,
+    alpha: float,
+    *,
+    hidden_bias: str = "penalized",
+    n_gates: int = 10_000,
+    confidence: float = 0.999,
+    random_state: int | np.random.Generator | None = None,
+) -> ScenarioBound:
+    """How many gates violate the dual constraint, as far as a random sample tells; for high dimension.
+
+    Parameters
+    ----------
+    theta : array of shape (n_samples,) or (n_samples, n_outputs)
+        Dual point, such as ``Certificate.theta``.
+    X : array of shape (n_samples, n_features)
+        The data, without a ones column.
+    alpha : float
+        Weight decay.
+    hidden_bias : {"penalized", "none"}, default="penalized"
+        Whether gates have a bias.
+    n_gates : int, default=10000
+        Gates drawn uniformly from the unit sphere.
+    confidence : float, default=0.999
+        Of the statement.
+    random_state : int or numpy Generator, optional
+        Source of the gates.
+
+    Returns
+    -------
+    bound : ScenarioBound
+
+    Notes
+    -----
+    With k violations among N independent gates the bound is that of Clopper and Pearson on a binomial share; for k = 0
+    it is at most log(1 / (1 - confidence)) / N.
+
+    References
+    ----------
+    .. [1] C. J. Clopper, E. S. Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934).
+    .. [2] M. C. Campi, S. Garatti, The exact feasibility of randomized solutions of uncertain convex programs, SIAM J.
+       Optim. 19 (2008).
+    """
+    X, theta = check_data(X), np.asarray(theta, dtype=float)
+    if theta.shape[:1] != (len(X),) or theta.ndim > 2:
+        raise ValueError(f"theta must have {len(X)} rows to match X, got shape {theta.shape}.")
+    if hidden_bias not in ("penalized", "none"):
+        raise ValueError(f'hidden_bias must be "penalized" or "none", got {hidden_bias!r}.')
+    if not 0 < confidence < 1 or n_gates < 1:
+        raise ValueError(f"confidence must lie in (0, 1) and n_gates be positive, got {confidence} and {n_gates}.")
+    rows = np.column_stack([X, np.ones(len(X))]) if hidden_bias == "penalized" else X
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = rows / np.where(lengths > 0, lengths, 1.0)
+    gates = np.random.default_rng(random_state).standard_normal((n_gates, rows.shape[1]))
+    high = np.zeros(n_gates, dtype=bool)
+    size = max(1, 4_000_000 // len(X))
+    for start in range(0, n_gates, size):
+        k = np.arange(start, min(start + size, n_gates))
+        patterns = gates[k] @ rows.T >= 0
+        for column in theta.reshape(len(X), -1).T:
+            for sign in (1.0, -1.0):
+                V, _ = project_onto_cones((patterns * (sign * column)) @ rows, unit, patterns, floor=alpha)
+                high[k] |= np.linalg.norm(V, axis=1) > alpha * (1 + ROUNDING)
+    n_violations = int(high.sum())
+    share = beta.ppf(confidence, n_violations + 1, n_gates - n_violations) if n_violations < n_gates else 1.0
+    return ScenarioBound(n_gates, n_violations, float(share), confidence)

@@ -24,6 +24,8 @@ ORDER = [
     "activations",
     "solvers",
     "pricing",
+    "branching",
+    "squares",
     "adaptive",
     "certificate",
     "path",
@@ -42,6 +44,8 @@ ONLY = {
     "network": {"arrangements", "losses"},
     "solvers": {"cones", "losses", "penalties", "problem", "result"},
     "pricing": {"cones"},
+    "branching": {"cones", "pricing"},
+    "squares": {"problem"},
     "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
