@@ -21,7 +21,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from convexnn.activations import ACTIVATIONS
-from convexnn.audit import Audit, audit, network_from
+from convexnn.audit import audit, network_from
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.losses import LOSSES
 from convexnn.network import Network
@@ -294,7 +294,7 @@ def _labels(y, classes):
     return code if len(classes) > 2 else 2.0 * code - 1.0
 
 
-def _save_audited(path, report: Audit, extra, alpha, loss, mean, scale) -> None:
+def _save_audited(path, report, extra, alpha, loss, mean, scale):
     """The best network found, with what the file of the given one said about the data."""
     best, objective = report.polished, report.polished_objective
     if report.improved is not None and report.improved_objective is not None:
