@@ -80,8 +80,9 @@ def minimise(
     active[k] = -1
     active[k, 0] = np.where(Q[k, -1] > 0, upper, lower)
     U[k], multipliers[k], slope[k] = _face(Q[k], d[k], rows, signs[k], active[k])
-    # With curvature the interval may hold the unconstrained bias.
-    inside = k[(multipliers[k, 0] < 0)]
+    # With curvature the interval may hold the unconstrained bias; without it a negative multiplier is rounding.
+    inside = k[(multipliers[k, 0] < 0) & (d[k] > 0)]
+    multipliers[k] = np.maximum(multipliers[k], 0.0)
     active[inside], multipliers[inside] = -1, 0.0
     U[inside] = Q[inside]
     U[inside, -1] /= d[inside]
@@ -116,7 +117,7 @@ def _face(Q, d, rows, signs, active):
     K[:, :m, :m] = W @ W.transpose(0, 2, 1)
     np.einsum("kii->ki", K)[:, :m] += np.where(used, 1e-15, 1.0)
     K[:, :m, m] = K[:, m, :m] = B[:, :, -1]
-    K[:, m, m] = -np.where(used.any(axis=1), d, np.maximum(d, 1e-300))
+    K[:, m, m] = -np.where(used.any(axis=1), d, np.maximum(d, 1e-100))
     right = np.concatenate([-(W @ Q[:, :-1, None])[:, :, 0], -Q[:, -1:]], axis=1)[:, :, None]
     solved = np.linalg.solve(K, right)
     solved += np.linalg.solve(K, right - K @ solved)

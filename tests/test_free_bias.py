@@ -222,3 +222,20 @@ def test_networks_know_that_their_biases_are_free(tmp_path):
 def test_what_it_does_not_go_with(options):
     with pytest.raises(ValueError, match="hidden_bias='free' needs"):
         ConvexReLURegressor(hidden_bias="free", **options).fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("push", [0.0, 1e-140])
+@pytest.mark.parametrize("seed", range(3))
+def test_biases_that_nothing_pushes(seed, push):
+    """Rounding must neither divide by the missing curvature nor carry the bias off to infinity."""
+    rng = np.random.default_rng(seed)
+    X1 = np.column_stack([rng.standard_normal((12, 3)), np.ones(12)])
+    rows = X1 / np.linalg.norm(X1, axis=1, keepdims=True)
+    patterns = (X1 @ rng.standard_normal((4, 300)) >= 0).T
+    patterns = patterns[patterns.any(axis=1) & ~patterns.all(axis=1)]
+    Q = np.column_stack([10 * rng.standard_normal((len(patterns), 3)), np.full(len(patterns), push)])
+    active = np.full(Q.shape, -1)
+    for _ in range(2):
+        U, active, _ = minimise(Q, np.zeros(len(Q)), rows, patterns, active)
+        assert np.all(np.where(patterns, 1, -1) * (U @ rows.T) >= -1e-9 * np.linalg.norm(Q, axis=1)[:, None])
+        Q[:, :-1] += 0.1 * rng.standard_normal((len(Q), 3))
