@@ -298,6 +298,7 @@ def audit(
     True
     """
     start = perf_counter()
+    _check_limits(tol, max_time)
     if hidden_bias is None and hasattr(model, "network_"):
         hidden_bias = getattr(model, "hidden_bias", None)
     network = network_from(model, hidden_bias=hidden_bias)
@@ -398,9 +399,10 @@ def polish(
     ValueError
         When the network has gates or does not fit the data, the loss or the options.
     """
-    hidden_bias = hidden_bias or network.hidden_bias
     network = network_from(network, hidden_bias=hidden_bias)
+    hidden_bias = hidden_bias or network.hidden_bias
     loss = get_loss(loss, network.n_outputs)
+    _check_limits(tol, max_time)
     X, y, weights = _check(network, X, y, alpha, loss, sample_weight)
     _check_intercept(network, hidden_bias, fit_intercept)
     balanced = network.balance()
@@ -492,6 +494,12 @@ def _check(network: Network, X, y, alpha, loss: Loss, sample_weight) -> tuple[ND
         raise ValueError(f"y must hold class indices below {network.n_outputs}, got {y.max()}.")
     keep = weights > 0
     return X[keep], y[keep], weights[keep]
+
+
+def _check_limits(tol: float, max_time: float | None) -> None:
+    for name, limit in (("tol", tol), ("max_time", max_time)):
+        if limit is not None and not 0 <= limit < np.inf:
+            raise ValueError(f"{name} must be a finite number >= 0, got {limit!r}.")
 
 
 def _check_intercept(network: Network, hidden_bias: str, fit_intercept: bool) -> None:

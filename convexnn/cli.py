@@ -234,8 +234,6 @@ def _audit(arguments: argparse.Namespace) -> None:
     start = perf_counter()
     if arguments.seed < 0:
         raise ValueError(f"--seed must be at least 0, got {arguments.seed}.")
-    if arguments.max_time is not None and not 0 <= arguments.max_time < np.inf:
-        raise ValueError(f"--max-time must be a finite number >= 0, got {arguments.max_time}.")
     network, extra = network_from(arguments.model), _extra(arguments.model)
     X, y, features = _load(arguments.data, arguments.target)
     if "feature_names" in extra:

@@ -422,7 +422,8 @@ def test_bad_targets(capsys, tmp_path, text):
 
 
 def test_commands(capsys):
-    fails(capsys, "audit", names=["audit", "fit", "predict"])
+    fails(capsys, "train", names=["audit", "fit", "predict"])
+    fails(capsys, "audit", "model.npz", names=["DATA"])
     fails(capsys, names=["COMMAND"])
     fails(capsys, "fit", names=["DATA"])
     fails(capsys, "predict", "model.npz", names=["FILE.csv"])
@@ -507,3 +508,106 @@ def test_reader_that_leaves(tmp_path, monkeypatch, size):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+AUDIT = ["--no-certify", "--tol", "1e-4"]
+
+
+@pytest.mark.parametrize("options", [[], ["--hidden-bias", "free"], ["--hidden-bias", "none"], ["--skip-connection"]])
+@pytest.mark.parametrize("target", ["numeric", "text"])
+def test_audit_of_a_fit(capsys, tmp_path, request, target, options):
+    """It knows alpha, loss, classes and scaling, and finds the objective that the fit reported."""
+    data, model = request.getfixturevalue(target), tmp_path / "m.npz"
+    argv = ["fit", data, "--target", "y", "--test-share", "0", "--tol", "1e-2", "--quiet", "--out", model, *options]
+    fit = run(capsys, *argv)
+    kind = options if "none" in options else []
+    said = run(capsys, "audit", model, data, "--target", "y", *kind, *AUDIT, "--out", tmp_path / "p.npz")
+    assert said["data"] == f"{data}: 30 rows, 3 features" and said["alpha"] == fit["alpha"].split()[0]
+    before, after = (float(said[name].split()[0]) for name in ("as trained", "polished"))
+    assert before == pytest.approx(float(fit["objective"]), rel=1e-6)
+    assert after <= before and said["lower bound"] == "none proved" and said["saved"] == str(tmp_path / "p.npz")
+    again = run(capsys, "audit", tmp_path / "p.npz", data, "--target", "y", *kind, *AUDIT)
+    assert float(again["as trained"].split()[0]) == pytest.approx(after, rel=1e-6)
+    assert cli.main(["predict", str(tmp_path / "p.npz"), str(data)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 31
+
+
+def test_audit_of_arrays(capsys, tmp_path, table, numeric):
+    X, y, _ = table
+    rng = np.random.default_rng(1)
+    W1, W2 = rng.standard_normal((3, 4)), rng.standard_normal(4)
+    np.savez(tmp_path / "w.npz", W1=W1, W2=W2)
+    argv = ["audit", tmp_path / "w.npz", numeric, "--target", "y"]
+    said = run(capsys, *argv, "--alpha", "0.5", "--hidden-bias", "none", *AUDIT)
+    residual = y - np.maximum(X @ W1, 0) @ W2
+    decay = 0.25 * (np.sum(W1**2) + np.sum(W2**2))
+    assert float(said["as trained"].split()[0]) == pytest.approx(0.5 * residual @ residual + decay, rel=1e-7)
+    np.savez(tmp_path / "w.npz", W1=W1, W2=W2, alpha=0.5, loss="absolute", feature_mean=[0.0, 5000.0, 1.0])
+    said = run(capsys, *argv, *AUDIT)
+    shifted = y - np.maximum(X @ W1, 0) @ W2
+    decay += 0.25 * np.sum((np.array([0.0, 5000.0, 1.0]) @ W1) ** 2)
+    assert float(said["as trained"].split()[0]) == pytest.approx(np.abs(shifted).sum() + decay, rel=1e-6)
+
+
+def test_audit_options(capsys, monkeypatch, tmp_path, numeric, model):
+    seen = {}
+
+    def audit(network, X, y, alpha, **options):
+        seen.update(options, alpha=alpha, X=X)
+        raise Stop("seen enough")
+
+    monkeypatch.setattr(cli, "audit", audit)
+    argv = ["audit", model, numeric, "--target", "y"]
+    fails(capsys, *argv, names=["seen enough"])
+    expected = dict(loss="squared", hidden_bias=None, improve=False, certify=True, tol=1e-6, max_time=None)
+    assert {name: seen[name] for name in expected} == expected and seen["random_state"] == 0
+    # The features as the network was trained: standardised by the training rows.
+    assert np.abs(seen["X"]).max() < 5
+    argv += ["--alpha", "3", "--loss", "huber", "--hidden-bias", "free", "--improve", "--no-certify", "--tol", "0.1"]
+    fails(capsys, *argv, "--max-time", "7", "--seed", "11", names=["seen enough"])
+    expected = dict(loss="huber", hidden_bias="free", improve=True, certify=False, tol=0.1, max_time=7.0, alpha=3.0)
+    assert {name: seen[name] for name in expected} == expected and seen["random_state"] == 11
+
+
+def test_audit_proves(capsys, tmp_path):
+    path = write(tmp_path / "v.csv", ["a", "y"], [[k, abs(k)] for k in range(-5, 6)])
+    np.savez(tmp_path / "w.npz", W1=[[1.0, -1.0]], b1=[0.1, 0.0], W2=[1.0, 1.0], b2=0.0)
+    said = run(capsys, "audit", tmp_path / "w.npz", path, "--target", "y", "--alpha", "0.1", "--improve")
+    assert 0 < float(said["lower bound"].split()[0]) <= float(said["improved"].split()[0])
+    assert re.fullmatch(r"at least \S+ % and at most \S+ % above the best .* of any width", said["verdict"])
+
+
+@pytest.mark.parametrize(
+    "argv, names",
+    [
+        ([], ["--alpha", "w.npz"]),
+        (["--alpha", "-1"], ["alpha", "-1"]),
+        (["--alpha", "1", "--seed", "-1"], ["--seed"]),
+        (["--alpha", "1", "--max-time", "-1"], ["max_time"]),
+        (["--alpha", "1", "--loss", "wrong"], ["--loss"]),
+        (["--alpha", "1", "--hidden-bias", "none"], ["hidden biases"]),
+        (["--alpha", "1", "--out", "/none/p.npz"], ["/none/p.npz"]),
+    ],
+)
+def test_audit_refuses(capsys, tmp_path, numeric, argv, names):
+    np.savez(tmp_path / "w.npz", W1=np.ones((3, 2)), b1=np.ones(2), W2=np.ones(2))
+    fails(capsys, "audit", tmp_path / "w.npz", numeric, "--target", "y", *argv, names=names)
+
+
+def test_audit_wants_the_columns_of_the_model(capsys, tmp_path, table, text, model):
+    np.savez(tmp_path / "w.npz", W1=np.ones((2, 2)), W2=np.ones(2), alpha=1.0)
+    fails(capsys, "audit", tmp_path / "w.npz", text, "--target", "y", names=["2 features", "got 3"])
+    path = write(tmp_path / "part.csv", ["a", "b", "y"], table[0].tolist())
+    fails(capsys, "audit", model, path, "--target", "y", names=["lacks", "'c'"])
+    # In another order they are the same columns.
+    X, y, _ = table
+    moved = write(tmp_path / "moved.csv", ["y", "c", "a", "b"], np.column_stack([y, X[:, [2, 0, 1]]]).tolist())
+    straight = write(tmp_path / "straight.csv", ["a", "b", "c", "y"], np.column_stack([X, y]).tolist())
+    said = [run(capsys, "audit", model, path, "--target", "y", *AUDIT)["as trained"] for path in (moved, straight)]
+    assert said[0] == said[1]
+
+
+def test_audit_of_other_classes(capsys, tmp_path, table, text):
+    run(capsys, "fit", text, "--target", "y", "--out", tmp_path / "m.npz", *FAST)
+    path = write(tmp_path / "other.csv", ["a", "b", "c", "y"], [[*x, "else"] for x in table[0].tolist()])
+    fails(capsys, "audit", tmp_path / "m.npz", path, "--target", "y", names=["'low'", "'else'"])
