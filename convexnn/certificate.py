@@ -183,7 +183,7 @@ class Certificate:
         if self.scope != "global" or self.network is None:
             raise ValueError(f"only certificates of scope 'global' can be verified, got scope {self.scope!r}.")
         settings = (self.alpha, self.loss, sample_weight, self.fit_intercept, self.hidden_bias)
-        X, rows, problem = _bare(self.network, X, y, *settings)
+        X, rows, problem = bare_problem(self.network, X, y, *settings)
         shape = problem.null_model[1].shape
         theta = np.asarray(self.theta, dtype=float)
         if theta.shape != shape or not np.isfinite(theta).all():
@@ -289,8 +289,11 @@ def _any_width(network: Network, problem: Problem) -> str:
     return " whose ".join([f"{kind} of any width", *rest])
 
 
-def _bare(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias):
-    """Samples of positive weight, their rows with the ones column, and the program without blocks."""
+def bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias):
+    """Samples of positive weight, their rows with the ones column, and the program that lists no patterns.
+
+    Arguments as in ``certify``.
+    """
     X, loss = check_data(X), get_loss(loss, network.n_outputs)
     weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
     y = np.asarray(y)
@@ -322,6 +325,18 @@ def _unit_ball(rows: NDArray, hidden_bias: str) -> NDArray:
     return np.column_stack([X / np.sqrt(1 - FREE_SHARE), np.full(len(X), reach / np.sqrt(FREE_SHARE))])
 
 
+def is_quick(rows: NDArray) -> bool:
+    """Whether seconds are enough for a proof: for lists of all patterns, or branch and bound, of rows of this rank."""
+    rank, count = _size(rows)
+    return rank <= SURE_CONE_RANK or count <= MAX_LISTED
+
+
+def _size(rows: NDArray) -> tuple[int, int]:
+    """Rank, and an upper bound on the number of patterns."""
+    rank = int(np.linalg.matrix_rank(rows))
+    return rank, count_patterns(len(np.unique(rows, axis=0)), rank)
+
+
 def prove(
     problem: Problem,
     theta: NDArray,
@@ -330,6 +345,7 @@ def prove(
     method: str = "auto",
     accuracy: float = 1e-3,
     max_time: float | None = 60.0,
+    max_cones: int | None = None,
     known: NDArray | None = None,
 ) -> tuple[NDArray, tuple, str]:
     """A dual point that is feasible for all neurons, from a guess of it.
@@ -348,6 +364,8 @@ def prove(
         Relative accuracy of the upper bound of the prices at which branch and bound stops.
     max_time : float, optional
         Seconds.
+    max_cones : int, optional
+        Limit on the cones of branch and bound, for each output and sign.
     known : array of shape (n_known, n_features), optional
         Neurons with high prices.
 
@@ -366,9 +384,8 @@ def prove(
     rows = problem.design.X
     if problem.free.shape[1]:
         theta = problem.dual_bound(theta)[1]
-    rank = int(np.linalg.matrix_rank(rows))
-    listed = count_patterns(len(rows), rank)
-    if method == "enumeration" or (method == "auto" and listed <= MAX_LISTED):
+    rank, count = _size(rows)
+    if method == "enumeration" or (method == "auto" and count <= MAX_LISTED):
         blank = Enumeration(activation, hidden_bias, np.inf)
         evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.check(rows, t)))
         return *_feasible(problem, theta, evidence), "all activation patterns listed"
@@ -381,7 +398,15 @@ def prove(
 
         def bounded(t):
             left = None if max_time is None else max(until - perf_counter(), 0.0)
-            tree = bound_price(ball, t, accuracy=accuracy, target=max(proved), max_time=left, known=known)
+            tree = bound_price(
+                ball,
+                t,
+                accuracy=accuracy,
+                target=max(proved),
+                max_time=left,
+                max_cones=max_cones,
+                known=known,
+            )
             proved.append(tree.bound)
             return tree
 
@@ -396,6 +421,56 @@ def prove(
     if not found:
         return np.zeros_like(theta), (), "nothing"
     return max(found, key=lambda f: problem.dual_value(f[0]))
+
+
+def proved(
+    network: Network,
+    X: NDArray,
+    problem: Problem,
+    theta: NDArray,
+    evidence: tuple,
+    method: str,
+    hidden_bias: str = "penalized",
+    n_searched: int = 0,
+    price_found: float = float("nan"),
+) -> Certificate:
+    """Grade a network against all networks of any width, by what ``prove`` returned.
+
+    Parameters
+    ----------
+    network : Network
+        The network to grade.
+    X : array of shape (n_samples, n_features)
+        The data, without a ones column.
+    problem, theta, evidence, method, hidden_bias
+        As given to and returned by ``prove``.
+    n_searched, price_found
+        As in Certificate.
+
+    Returns
+    -------
+    certificate : Certificate
+        Of scope "none" when nothing was proved.
+    """
+    bound = problem.dual_value(theta) if evidence else -np.inf
+    return Certificate(
+        network.objective(X, problem.y, problem.alpha, problem.loss, problem.sample_weight),
+        bound,
+        "global" if np.isfinite(bound) else "none",
+        method,
+        theta,
+        max((proof.bound for _, _, proof in evidence), default=np.inf) / problem.alpha,
+        0,
+        _any_width(network, problem),
+        n_searched,
+        price_found,
+        problem.alpha,
+        problem.loss,
+        problem.fit_intercept,
+        hidden_bias,
+        network,
+        evidence,
+    )
 
 
 def _both_signs(theta: NDArray, bounded) -> tuple:
@@ -524,7 +599,7 @@ def certify(
         raise ValueError('hidden_bias="free" needs fit_intercept=True: without it no dual point is feasible.')
     if hidden_bias == "none" and np.any(network.hidden_biases):
         raise ValueError('hidden_bias="none" needs a network without hidden biases.')
-    X, rows, problem = _bare(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
+    X, rows, problem = bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
     searched: dict = {}
     known = None
     if theta is None:
@@ -543,25 +618,7 @@ def certify(
             raise ValueError(f"theta must be finite of shape {problem.null_model[1].shape}, got {point.shape}.")
     left = None if max_time is None else max(max_time - (perf_counter() - start), 0.0)
     point, evidence, words = prove(problem, point, hidden_bias, "relu", method, accuracy, left, known)
-    objective = network.objective(X, problem.y, alpha, problem.loss, problem.sample_weight)
-    bound = problem.dual_value(point) if evidence else -np.inf
-    return Certificate(
-        objective,
-        bound,
-        "global" if np.isfinite(bound) else "none",
-        words,
-        point,
-        max((proof.bound for _, _, proof in evidence), default=np.inf) / alpha,
-        0,
-        _any_width(network, problem),
-        alpha=alpha,
-        loss=problem.loss,
-        fit_intercept=fit_intercept,
-        hidden_bias=hidden_bias,
-        network=network,
-        evidence=evidence,
-        **searched,
-    )
+    return proved(network, X, problem, point, evidence, words, hidden_bias, **searched)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--max-iter", type=int, default=20_000, metavar="N")
     fit.add_argument("--max-time", type=float, metavar="SECONDS")
     fit.add_argument("--init", metavar="MODEL.npz", help="start from a saved network of the same features")
+    fit.add_argument(
+        "--certify",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        help="prove a bound over all networks of any width: yes within --max-time or a minute, auto if that is quick",
+    )
     fit.add_argument("--test-share", type=float, default=0.2, help="rows kept for the test score (default: 0.2)")
     fit.add_argument("--no-standardize", action="store_true", help="use the features as they are")
     fit.add_argument("--seed", type=int, default=0, help="of the split and of sampled patterns (default: 0)")
@@ -179,6 +185,7 @@ def _fit(arguments: argparse.Namespace) -> None:
         max_iter=arguments.max_iter,
         max_time=arguments.max_time,
         init=init,
+        certify={"auto": "auto", "yes": True, "no": False}[arguments.certify],
         random_state=arguments.seed,
         verbose=0 if arguments.quiet else 1,
         **options,

@@ -25,10 +25,12 @@ from convexnn.activations import ACTIVATIONS, find_patterns, lift
 from convexnn.adaptive import blocks_of, search_alpha_max, solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import network_from
-from convexnn.certificate import certify_listed
+from convexnn.certificate import bare_problem, certify_listed, is_quick, prove, proved
 from convexnn.losses import LOSSES, get_loss
 from convexnn.solvers import SOLVERS
 
+#: certify="auto" looks at this many cones for each output and sign: a second or so.
+AUTO_CONES = 5_000
 #: alpha="auto" is this share of alpha_max; docs/alpha.md has the table of test errors it was chosen by.
 AUTO_ALPHA = 0.01
 
@@ -53,6 +55,7 @@ class _TwoLayerNetwork(BaseEstimator):
         max_time=None,
         warm_start=False,
         init=None,
+        certify="auto",
         random_state=None,
         verbose=0,
     ):
@@ -70,6 +73,7 @@ class _TwoLayerNetwork(BaseEstimator):
         self.max_time = max_time
         self.warm_start = warm_start
         self.init = init
+        self.certify = certify
         self.random_state = random_state
         self.verbose = verbose
 
@@ -107,7 +111,8 @@ class _TwoLayerNetwork(BaseEstimator):
         network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
         self.network_ = network.merge().prune(rows)
         self.arrangement_ = arrangement
-        certificate = certify_listed(self.network_, rows, problem, result.theta, arrangement.complete)
+        certificate = certify_listed(self.network_, rows, problem, result.theta, arrangement.complete, self.hidden_bias)
+        certificate = self._prove(certificate, rows, y, weights, result.coef, start)
         return self._finish(problem, result, certificate, alpha_max)
 
     def _fit_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start):
@@ -121,7 +126,7 @@ class _TwoLayerNetwork(BaseEstimator):
         _, first, group = np.unique(np.column_stack([lifted, y]), axis=0, return_index=True, return_inverse=True)
         group = group.ravel()
         rows, lifted, y = rows[first], lifted[first], y[first]
-        share = weights / np.bincount(group, weights)[group]
+        each, share = weights, weights / np.bincount(group, weights)[group]
         weights, sample_weight = np.bincount(group, weights), np.bincount(group, sample_weight)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         skip = rows if self.skip_connection else None
@@ -138,13 +143,38 @@ class _TwoLayerNetwork(BaseEstimator):
             progress.close()
         network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
         self.network_ = network.merge().prune(rows)
-        certificate = certify_listed(self.network_, rows, problem, result.theta, False)
+        certificate = certify_listed(self.network_, rows, problem, result.theta, False, self.hidden_bias)
         self.arrangement_ = patterns_of(self.network_, rows[group], hidden_bias=self.hidden_bias)
         share = share.reshape((-1,) + (1,) * (result.theta.ndim - 1))
         result = replace(result, theta=share * result.theta[group])
         theta = share * certificate.theta[group]
         certificate = replace(certificate, theta=theta, n_searched=found.n_starts, price_found=found.price)
+        certificate = self._prove(certificate, rows[group], y[group], each, result.coef, start)
         return self._finish(problem, result, certificate, found.alpha_max)
+
+    def _prove(self, certificate, rows, y, weights, coef, start):
+        """The certificate with a bound over all networks instead, when that is wanted and there is time for it."""
+        if self.certify is False or certificate.scope == "global":
+            return certificate
+        if self.activation != "relu":
+            if self.certify is True:
+                raise ValueError(
+                    "certify=True needs activation='relu' or patterns='exact', got 'gated_relu' with listed patterns."
+                )
+            return certificate
+        settings = (certificate.alpha, certificate.loss, weights, self.fit_intercept, self.hidden_bias)
+        rows, lifted, problem = bare_problem(self.network_, rows, y, *settings)
+        spent = perf_counter() - start
+        left = 60.0 if self.max_time is None else self.max_time - spent
+        # A number of cones, unlike a time, gives the same bound on every machine.
+        max_cones = AUTO_CONES if self.certify == "auto" else None
+        if left <= 0 or (self.certify == "auto" and not (certificate.n_searched and is_quick(lifted))):
+            return certificate
+        known = None if self.hidden_bias == "free" else coef[coef.any(axis=1)]
+        proof = prove(problem, certificate.theta, self.hidden_bias, max_time=left, max_cones=max_cones, known=known)
+        searched = certificate.n_searched, certificate.price_found
+        found = proved(self.network_, rows, problem, *proof, self.hidden_bias, *searched)
+        return found if found.scope == "global" else certificate
 
     def _alpha(self, even, weights, sample_weight):
         """The weight decay, "auto" from the alpha_max without class weights.
@@ -164,7 +194,8 @@ class _TwoLayerNetwork(BaseEstimator):
 
     def _solver(self, loss, start):
         """The solver with what is left of the time, and the progress line."""
-        left = None if self.max_time is None else max(self.max_time - (perf_counter() - start), 0.0)
+        share = 0.6 if self.certify is True else 1.0
+        left = None if self.max_time is None else max(share * self.max_time - (perf_counter() - start), 0.0)
         solver = SOLVERS[self._solver_name(loss)](tol=self.tol, max_iter=self.max_iter, max_time=left)
         return solver, _Progress() if self.verbose else None
 
@@ -277,6 +308,10 @@ class _TwoLayerNetwork(BaseEstimator):
         for name in ("fit_intercept", "skip_connection", "warm_start"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+        if not (
+            isinstance(self.certify, (bool, np.bool_)) or (isinstance(self.certify, str) and self.certify == "auto")
+        ):
+            raise ValueError(f'certify must be True, False or "auto", got {self.certify!r}.')
         if isinstance(self.loss, str):
             choice("loss", losses)
         elif get_loss(self.loss).name not in losses:
@@ -347,6 +382,11 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         Start from this network: ours, one hidden ReLU layer of ``MLPRegressor`` or ``MLPClassifier``, or whatever else
         ``network_from`` takes. Its patterns join the list; "adaptive" starts from its neurons instead of a local
         descent.
+    certify : {"auto", True, False}, default="auto"
+        Whether to prove a lower bound over all networks of any width, which ``certificate_`` then holds: True takes
+        what is left of ``max_time`` (two fifths of it are kept free; a minute without limit); "auto" takes a second or
+        so, after a search over all patterns, where that may be enough (up to 5 features with a hidden bias, or few
+        patterns). Complete lists of patterns are a proof in any case.
     random_state : int, RandomState or None
         Seed of the sampled patterns, or of the search's random starts.
     verbose : int, default=0
@@ -397,6 +437,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         max_time=None,
         warm_start=False,
         init=None,
+        certify="auto",
         random_state=None,
         verbose=0,
     ):
@@ -415,6 +456,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
             max_time=max_time,
             warm_start=warm_start,
             init=init,
+            certify=certify,
             random_state=random_state,
             verbose=verbose,
         )
@@ -474,7 +516,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
     loss : {"log_loss", "squared_hinge", "hinge"} or loss object, default="log_loss"
         The hinge losses are for two classes; "hinge" needs solver="cvxpy".
     activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, tol, max_iter, max_time, \
-    warm_start, init, random_state, verbose
+    warm_start, init, certify, random_state, verbose
         As in ConvexReLURegressor.
     class_weight : dict, "balanced" or None
         Factors of the losses by class; "balanced" makes the classes equally heavy.
@@ -511,6 +553,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
         max_time=None,
         warm_start=False,
         init=None,
+        certify="auto",
         random_state=None,
         verbose=0,
         class_weight=None,
@@ -530,6 +573,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
             max_time=max_time,
             warm_start=warm_start,
             init=init,
+            certify=certify,
             random_state=random_state,
             verbose=verbose,
         )

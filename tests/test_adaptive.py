@@ -57,7 +57,7 @@ def draw(loss, n=20, d=2, seed=0):
 
 def make(loss, alpha=0.5, **options):
     kind = ConvexReLURegressor if loss in LOSSES and LOSSES[loss].target == "real" else ConvexReLUClassifier
-    options = dict(patterns="adaptive", random_state=0, tol=1e-7) | options
+    options = dict(patterns="adaptive", random_state=0, tol=1e-7, certify=False) | options
     return kind(alpha, loss="log_loss" if loss == "softmax" else loss, **options)
 
 

@@ -148,22 +148,22 @@ def parameters(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "data, target, size, task",
+    "data, target, size, task, proof",
     [
-        ("iris", None, "150 rows, 4 features", "classification"),
-        ("wine", None, "178 rows, 13 features", "classification"),
-        ("diabetes", None, "442 rows, 10 features", "regression"),
-        ("linnerud", "Waist", "20 rows, 3 features", "regression"),
+        ("iris", None, "150 rows, 4 features", "classification", True),
+        ("wine", None, "178 rows, 13 features", "classification", False),
+        ("diabetes", None, "442 rows, 10 features", "regression", False),
+        ("linnerud", "Waist", "20 rows, 3 features", "regression", True),
     ],
 )
-def test_bundled_sets(capsys, data, target, size, task):
+def test_bundled_sets(capsys, data, target, size, task, proof):
     said = run(capsys, "fit", data, *(["--target", target] if target else []), *FAST)
     assert said["data"] == f"{data}: {size}, {task}"
     count, text = said["patterns"].split(maxsplit=1)
     assert 1 <= int(count) <= int(said["neurons"]) and text == "listed, found by search"
     assert float(said["objective"]) >= float(said["lower bound"]) > 0
     gap, scope = said["relative gap"].split(", scope: ")
-    assert float(gap) <= 1e-2 and scope == "patterns"
+    assert float(gap) <= 2e-2 and scope == ("global" if proof else "patterns")
     assert said["time"].endswith("optimal")
     assert said["accuracy" if task == "classification" else "R2"].startswith("train ")
 
@@ -244,8 +244,11 @@ def test_options_show_in_the_report(capsys, numeric):
     assert "test" not in said["R2"]
     said = run(capsys, *common, "--activation", "gated_relu", "--n-patterns", "7")
     assert "gated ReLU network" in said["certificate"]
-    said = run(capsys, *common, "--hidden-bias", "free", "--skip-connection", "--alpha", "0.25")
+    free = ("--hidden-bias", "free", "--skip-connection", "--alpha", "0.25")
+    said = run(capsys, *common, *free, "--certify", "no")
     assert "found by search" in said["patterns"] and "That is a search, not a proof" in said["certificate"]
+    said = run(capsys, *common, *free, "--certify", "yes")
+    assert "of any width" in said["certificate"] and said["relative gap"].endswith("scope: global")
     said = run(capsys, *common, "--solver", "fista", "--max-iter", "2", "--n-patterns", "7")
     assert "2 iterations, max_iter" in said["time"] and "max_iter" in said["note"]
     said = run(capsys, *common, "--solver", "fista", "--max-time", "0", "--tol", "1e-12", "--n-patterns", "7")
