@@ -456,13 +456,10 @@ def _coded(model, network: Network, loss: Loss, y: ArrayLike) -> ArrayLike:
     y, n_classes = np.asarray(y), max(network.n_outputs, 2)
     classes = np.asarray(getattr(model, "classes_", np.unique(y)))
     if len(classes) != n_classes:
-        if hasattr(model, "classes_") or len(classes) > n_classes or y.dtype.kind not in "biuf":
-            raise ValueError(f"y must have {n_classes} classes to match the outputs, got {classes[:10].tolist()}.")
-        # A sample without some of the classes: it must be coded already.
-        return y
-    if not np.isin(y, classes).all():
-        unknown = np.setdiff1d(y, classes)[:5].tolist()
-        raise ValueError(f"y must hold classes of the model, {classes[:10].tolist()}, got {unknown}.")
+        raise ValueError(f"y must have {n_classes} classes to match the outputs, got {classes[:10].tolist()}.")
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(f"y must hold classes of the model, {classes[:10].tolist()}, got {unknown[:5].tolist()}.")
     code = np.argsort(classes)[np.searchsorted(np.sort(classes), y)]
     return code if network.n_outputs > 1 else 2.0 * code - 1.0
 
@@ -490,8 +487,13 @@ def _check(network: Network, X, y, alpha, loss: Loss, sample_weight) -> tuple[ND
         raise ValueError(f"y and sample_weight must have shape ({len(X)},), got {y.shape} and {weights.shape}.")
     if not np.isfinite(weights).all() or weights.min(initial=0.0) < 0 or not weights.any():
         raise ValueError("sample_weight must be finite, non-negative and not all zero.")
-    if loss.target == "classes" and y.max() >= network.n_outputs:
-        raise ValueError(f"y must hold class indices below {network.n_outputs}, got {y.max()}.")
+    if loss.target != "real":
+        # Without samples of a class no optimum exists: its score falls without end.
+        found, n_classes = np.unique(y[weights > 0]), max(network.n_outputs, 2)
+        if len(found) != n_classes or (loss.target == "classes" and found[-1] >= n_classes):
+            raise ValueError(
+                f"y must have samples of positive weight in each of {n_classes} classes, got {found[:10].tolist()}."
+            )
     keep = weights > 0
     return X[keep], y[keep], weights[keep]
 
