@@ -107,7 +107,7 @@ class _TwoLayerNetwork(BaseEstimator):
         network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
         self.network_ = network.merge().prune(rows)
         self.arrangement_ = arrangement
-        certificate = certify_listed(self.network_, rows, problem, result.theta, arrangement.complete)
+        certificate = certify_listed(self.network_, rows, problem, result.theta, arrangement.complete, self.hidden_bias)
         return self._finish(problem, result, certificate, alpha_max)
 
     def _fit_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start):
@@ -138,7 +138,7 @@ class _TwoLayerNetwork(BaseEstimator):
             progress.close()
         network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
         self.network_ = network.merge().prune(rows)
-        certificate = certify_listed(self.network_, rows, problem, result.theta, False)
+        certificate = certify_listed(self.network_, rows, problem, result.theta, False, self.hidden_bias)
         self.arrangement_ = patterns_of(self.network_, rows[group], hidden_bias=self.hidden_bias)
         share = share.reshape((-1,) + (1,) * (result.theta.ndim - 1))
         result = replace(result, theta=share * result.theta[group])
