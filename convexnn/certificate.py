@@ -300,8 +300,24 @@ def _bare(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
         raise ValueError("sample_weight must be finite and non-negative, and positive somewhere.")
     if X.shape[1] != network.hidden_weights.shape[1]:
         raise ValueError(f"X must have {network.hidden_weights.shape[1]} features, got {X.shape[1]}.")
+    if hidden_bias not in ("penalized", "free", "none"):
+        raise ValueError(f'hidden_bias must be "penalized", "free" or "none", got {hidden_bias!r}.')
+    if hidden_bias == "free" and not fit_intercept:
+        raise ValueError('hidden_bias="free" needs fit_intercept=True: without it no dual point is feasible.')
+    if hidden_bias == "none" and np.any(network.hidden_biases):
+        raise ValueError('hidden_bias="none" needs a network without hidden biases.')
+    if not fit_intercept and np.any(network.output_bias):
+        raise ValueError("fit_intercept=False needs a network without an output bias.")
+    if not all(np.isfinite(part).all() for part in vars(network).values() if isinstance(part, (np.ndarray, float))):
+        raise ValueError("network must have finite weights.")
+    if (loss.target == "classes") != (network.output_weights.ndim > 1):
+        shape = network.output_weights.shape
+        raise ValueError(f"loss={loss.name!r} does not go with a network with output weights of shape {shape}.")
+    y = loss.check_target(y)
+    if loss.target == "classes" and y.max() >= network.n_outputs:
+        raise ValueError(f"y must be below {network.n_outputs}, the number of outputs, got {y.max()}.")
     keep = weights > 0
-    X, y, weights = X[keep], loss.check_target(y)[keep], weights[keep]
+    X, y, weights = X[keep], y[keep], weights[keep]
     rows = X if hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
     design = Design(rows, np.zeros((0, len(X)), dtype=bool), [], [], [], network.n_outputs)
     skip = X if network.skip_weights is not None else None
@@ -517,14 +533,14 @@ def certify(
         raise ValueError("network must be a ReLU network, got one with gates; use network.to_relu(X).")
     if not (np.isfinite(alpha) and alpha > 0):
         raise ValueError(f"alpha must be finite and above 0, got {alpha!r}.")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     hidden_bias = network.hidden_bias if hidden_bias is None else hidden_bias
-    if hidden_bias not in ("penalized", "free", "none"):
-        raise ValueError(f'hidden_bias must be "penalized", "free" or "none", got {hidden_bias!r}.')
-    if hidden_bias == "free" and not fit_intercept:
-        raise ValueError('hidden_bias="free" needs fit_intercept=True: without it no dual point is feasible.')
-    if hidden_bias == "none" and np.any(network.hidden_biases):
-        raise ValueError('hidden_bias="none" needs a network without hidden biases.')
     X, rows, problem = _bare(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
+    if method == "sums_of_squares" and not problem.smooth:
+        raise ValueError(f'method="sums_of_squares" needs a loss with a Lipschitz gradient, got {problem.loss.name!r}.')
+    if hidden_bias != "none":
+        network = replace(network, hidden_bias=hidden_bias)
     searched: dict = {}
     known = None
     if theta is None:
