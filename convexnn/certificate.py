@@ -188,6 +188,8 @@ class Certificate:
         theta = np.asarray(self.theta, dtype=float)
         if theta.shape != shape or not np.isfinite(theta).all():
             raise ValueError(f"theta must be finite of shape {shape}, got {theta.shape}.")
+        if self.hidden_bias != "none" and self.network.hidden_bias != self.hidden_bias:
+            raise ValueError(f"hidden_bias must be that of the network, {self.network.hidden_bias!r}.")
         objective = self.network.objective(X, problem.y, problem.alpha, problem.loss, problem.sample_weight)
         _agree("objective", self.objective, objective)
         left = float(np.abs(problem.free.T @ theta).max(initial=0.0))
@@ -197,9 +199,13 @@ class Certificate:
         wanted = {(output, sign) for output in range(columns.shape[1]) for sign in (1, -1)}
         if {(output, sign) for output, sign, _ in self.evidence} != wanted:
             raise ValueError(f"evidence must cover the outputs and signs {sorted(wanted)}.")
-        price = 0.0
+        activation, price = "relu" if self.network.gate_weights is None else "gated_relu", 0.0
         for output, sign, evidence in self.evidence:
             plain = isinstance(evidence, Enumeration)
+            if plain and (evidence.activation, evidence.hidden_bias) != (activation, self.hidden_bias):
+                raise ValueError(f"evidence must be about {activation!r} and hidden_bias={self.hidden_bias!r}.")
+            if not plain and activation != "relu":
+                raise ValueError("evidence for gated networks must be a list of patterns.")
             bound = evidence.check(rows if plain else _unit_ball(rows, self.hidden_bias), sign * columns[:, output])
             _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound)
             price = max(price, bound)
