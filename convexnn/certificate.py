@@ -116,7 +116,7 @@ class Certificate:
     lower_bound: float
     scope: str
     method: str
-    theta: NDArray
+    theta: NDArray = field(repr=False)
     price: float
     n_patterns: int
     networks: str
