@@ -660,6 +660,8 @@ def scenario_bound(
     X, theta = check_data(X), np.asarray(theta, dtype=float)
     if theta.shape[:1] != (len(X),) or theta.ndim > 2:
         raise ValueError(f"theta must have {len(X)} rows to match X, got shape {theta.shape}.")
+    if not (np.isfinite(theta).all() and np.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"theta must be finite, and alpha finite and above 0, got alpha={alpha!r}.")
     if hidden_bias not in ("penalized", "none"):
         raise ValueError(f'hidden_bias must be "penalized" or "none", got {hidden_bias!r}.')
     if not 0 < confidence < 1 or n_gates < 1:
