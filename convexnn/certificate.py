@@ -386,6 +386,10 @@ def prove(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     start = perf_counter()
     rows = problem.design.X
+    size = float(np.abs(theta).max(initial=0.0))
+    if not 1e-100 < size < 1e100:
+        # Squares of such numbers leave the range of double precision.
+        theta = theta * (1e100 / size if size > 1 else 0.0)
     if problem.free.shape[1]:
         theta = problem.dual_bound(theta)[1]
     rank = int(np.linalg.matrix_rank(rows))
