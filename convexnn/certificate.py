@@ -406,18 +406,18 @@ def prove(
     if method == "branch_and_bound" or (method == "auto" and rank <= MAX_CONE_RANK):
         share = 1.0 if method != "auto" or rank <= SURE_CONE_RANK or not problem.smooth else 0.5
         until = np.inf if max_time is None else start + share * max_time
-        proved = [0.0]
-
-        def bounded(t):
-            left = None if max_time is None else max(until - perf_counter(), 0.0)
-            tree = bound_price(ball, t, accuracy=accuracy, target=max(proved), max_time=left, known=known)
-            proved.append(tree.bound)
-            return tree
-
-        evidence = _both_signs(theta, bounded)
+        tries = _both_signs(theta, lambda t: (t, bound_price(ball, t, max_cones=0, known=known).price))
+        # theta is as long as it can be once no bound is above alpha or the largest price.
+        target = max(problem.alpha, *(price for *_, (_, price) in tries))
+        evidence = ()
+        # The hardest comes last: it has the time that the others leave.
+        for n_left, (output, sign, (t, _)) in zip(range(len(tries), 0, -1), sorted(tries, key=lambda one: one[2][1])):
+            left = None if max_time is None else max(until - perf_counter(), 0.0) / n_left
+            tree = bound_price(ball, t, accuracy=accuracy, target=target, max_time=left, known=known)
+            evidence += ((output, sign, tree),)
         n_cones = sum(tree.n_cones for _, _, tree in evidence)
         found.append((*_feasible(problem, theta, evidence), f"branch and bound over {n_cones:,} cones"))
-        slack = max(proved) / max(max(tree.price for _, _, tree in evidence), 1e-300) - 1
+        slack = max(tree.bound for _, _, tree in evidence) / target - 1
         if method != "auto" or share == 1.0 or slack <= 10 * accuracy:
             return found[0]
     if method == "sums_of_squares" or problem.smooth:
