@@ -180,7 +180,7 @@ def solve_adaptively(
         theta = theta.reshape(len(X), n_outputs)
         largest, looked, new = 0.0, 0, none
         for sign, output in remembered:
-            own = (blocks.sign == sign) & (blocks.output == output)
+            own = (blocks.sign == sign) & (blocks.output == output) & blocks.V.any(axis=1)
             effort = (remembered[sign, output], n_random, n_climbs, n_generations, rng, deadline)
             peaks, prices, V, n_starts = find(X, sign * theta[:, output], blocks.V[own], hidden_bias, *effort)
             remembered[sign, output] = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
@@ -228,10 +228,15 @@ def solve_adaptively(
             inner = replace(solver, tol=inner_tol, max_iter=most, max_time=left, callback=None)
             result = inner.solve(problem, blocks.V)
             n_iter += result.n_iter
+            stuck = best is not None and result.primal >= best[1].primal * (1 - 1e-6)
             if best is None or result.primal <= best[1].primal:
                 best = (problem, result)
             record(best[1], relative_gap(best[1].primal, lower))
-            blocks = replace(blocks, V=result.coef).merged()
+            listed = replace(blocks, V=result.coef)
+            blocks = listed.merged()
+            if stuck and not smooth:
+                # theta is not unique there: cells that it once violated restrain it only while they are listed.
+                blocks = blocks.join(listed.weightless())
             if result.status in ("interrupted", "time_limit", "failed"):
                 status = result.status
                 break

@@ -116,7 +116,7 @@ class Certificate:
     lower_bound: float
     scope: str
     method: str
-    theta: NDArray
+    theta: NDArray = field(repr=False)
     price: float
     n_patterns: int
     networks: str
@@ -188,8 +188,12 @@ class Certificate:
         theta = np.asarray(self.theta, dtype=float)
         if theta.shape != shape or not np.isfinite(theta).all():
             raise ValueError(f"theta must be finite of shape {shape}, got {theta.shape}.")
+        if self.hidden_bias != "none" and self.network.hidden_bias != self.hidden_bias:
+            raise ValueError(f"hidden_bias must be that of the network, {self.network.hidden_bias!r}.")
         objective = self.network.objective(X, problem.y, problem.alpha, problem.loss, problem.sample_weight)
-        _agree("objective", self.objective, objective)
+        # Where a fit is nearly perfect the objective is rounding of the losses.
+        scale = 1e-3 * problem.loss_value(np.zeros(shape))
+        _agree("objective", self.objective, objective, scale)
         left = float(np.abs(problem.free.T @ theta).max(initial=0.0))
         if left > ROUNDING * np.abs(problem.free).max(initial=0.0) * np.abs(theta).sum():
             raise ValueError(f"theta must be orthogonal to the unpenalised terms, got an inner product of {left:.3g}.")
@@ -197,22 +201,27 @@ class Certificate:
         wanted = {(output, sign) for output in range(columns.shape[1]) for sign in (1, -1)}
         if {(output, sign) for output, sign, _ in self.evidence} != wanted:
             raise ValueError(f"evidence must cover the outputs and signs {sorted(wanted)}.")
-        price = 0.0
+        activation, price = "relu" if self.network.gate_weights is None else "gated_relu", 0.0
         for output, sign, evidence in self.evidence:
             plain = isinstance(evidence, Enumeration)
+            if plain and (evidence.activation, evidence.hidden_bias) != (activation, self.hidden_bias):
+                raise ValueError(f"evidence must be about {activation!r} and hidden_bias={self.hidden_bias!r}.")
+            if not plain and activation != "relu":
+                raise ValueError("evidence for gated networks must be a list of patterns.")
             bound = evidence.check(rows if plain else _unit_ball(rows, self.hidden_bias), sign * columns[:, output])
-            _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound)
+            _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound, problem.alpha)
             price = max(price, bound)
-        _agree("price", self.price, price / problem.alpha)
+        _agree("price", self.price, price / problem.alpha, 1.0)
         if price > problem.alpha * (1 + ROUNDING):
             raise ValueError(f"theta must be feasible, got a price of {price / problem.alpha:.9g} alpha.")
         lower_bound = problem.dual_value(theta)
-        _agree("lower_bound", self.lower_bound, lower_bound)
+        _agree("lower_bound", self.lower_bound, lower_bound, scale)
         return lower_bound
 
 
-def _agree(name: str, stored: float, recomputed: float) -> None:
-    if not abs(stored - recomputed) <= ROUNDING * max(abs(stored), abs(recomputed)):
+def _agree(name: str, stored: float, recomputed: float, scale: float) -> None:
+    """ValueError unless two numbers agree but for rounding, which is measured by the scale where they are small."""
+    if not abs(stored - recomputed) <= ROUNDING * max(abs(stored), abs(recomputed), scale):
         raise ValueError(f"{name} is stored as {stored:.12g}, but recomputed as {recomputed:.12g}.")
 
 
@@ -303,8 +312,24 @@ def bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidde
         raise ValueError("sample_weight must be finite and non-negative, and positive somewhere.")
     if X.shape[1] != network.hidden_weights.shape[1]:
         raise ValueError(f"X must have {network.hidden_weights.shape[1]} features, got {X.shape[1]}.")
+    if hidden_bias not in ("penalized", "free", "none"):
+        raise ValueError(f'hidden_bias must be "penalized", "free" or "none", got {hidden_bias!r}.')
+    if hidden_bias == "free" and not fit_intercept:
+        raise ValueError('hidden_bias="free" needs fit_intercept=True: without it no dual point is feasible.')
+    if hidden_bias == "none" and np.any(network.hidden_biases):
+        raise ValueError('hidden_bias="none" needs a network without hidden biases.')
+    if not fit_intercept and np.any(network.output_bias):
+        raise ValueError("fit_intercept=False needs a network without an output bias.")
+    if not all(np.isfinite(part).all() for part in vars(network).values() if isinstance(part, (np.ndarray, float))):
+        raise ValueError("network must have finite weights.")
+    if (loss.target == "classes") != (network.output_weights.ndim > 1):
+        shape = network.output_weights.shape
+        raise ValueError(f"loss={loss.name!r} does not go with a network with output weights of shape {shape}.")
+    y = loss.check_target(y)
+    if loss.target == "classes" and y.max() >= network.n_outputs:
+        raise ValueError(f"y must be below {network.n_outputs}, the number of outputs, got {y.max()}.")
     keep = weights > 0
-    X, y, weights = X[keep], loss.check_target(y)[keep], weights[keep]
+    X, y, weights = X[keep], y[keep], weights[keep]
     rows = X if hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
     design = Design(rows, np.zeros((0, len(X)), dtype=bool), [], [], [], network.n_outputs)
     skip = X if network.skip_weights is not None else None
@@ -382,6 +407,10 @@ def prove(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     start = perf_counter()
     rows = problem.design.X
+    size = float(np.abs(theta).max(initial=0.0))
+    if not 1e-100 < size < 1e100:
+        # Squares of such numbers leave the range of double precision.
+        theta = theta * (1e100 / size if size > 1 else 0.0)
     if problem.free.shape[1]:
         theta = problem.dual_bound(theta)[1]
     rank, count = _size(rows)
@@ -394,26 +423,20 @@ def prove(
     if method == "branch_and_bound" or (method == "auto" and rank <= MAX_CONE_RANK):
         share = 1.0 if method != "auto" or rank <= SURE_CONE_RANK or not problem.smooth else 0.5
         until = np.inf if max_time is None else start + share * max_time
-        proved = [0.0]
-
-        def bounded(t):
-            left = None if max_time is None else max(until - perf_counter(), 0.0)
+        tries = _both_signs(theta, lambda t: (t, bound_price(ball, t, max_cones=0, known=known).price))
+        # theta is as long as it can be once no bound is above alpha or the largest price.
+        target = max(problem.alpha, *(price for *_, (_, price) in tries))
+        evidence = ()
+        # The hardest comes last: it has the time that the others leave.
+        for n_left, (output, sign, (t, _)) in zip(range(len(tries), 0, -1), sorted(tries, key=lambda one: one[2][1])):
+            left = None if max_time is None else max(until - perf_counter(), 0.0) / n_left
             tree = bound_price(
-                ball,
-                t,
-                accuracy=accuracy,
-                target=max(proved),
-                max_time=left,
-                max_cones=max_cones,
-                known=known,
+                ball, t, accuracy=accuracy, target=target, max_time=left, max_cones=max_cones, known=known
             )
-            proved.append(tree.bound)
-            return tree
-
-        evidence = _both_signs(theta, bounded)
+            evidence += ((output, sign, tree),)
         n_cones = sum(tree.n_cones for _, _, tree in evidence)
         found.append((*_feasible(problem, theta, evidence), f"branch and bound over {n_cones:,} cones"))
-        slack = max(proved) / max(max(tree.price for _, _, tree in evidence), 1e-300) - 1
+        slack = max(tree.bound for _, _, tree in evidence) / target - 1
         if method != "auto" or share == 1.0 or slack <= 10 * accuracy:
             return found[0]
     if method == "sums_of_squares" or problem.smooth:
@@ -592,14 +615,14 @@ def certify(
         raise ValueError("network must be a ReLU network, got one with gates; use network.to_relu(X).")
     if not (np.isfinite(alpha) and alpha > 0):
         raise ValueError(f"alpha must be finite and above 0, got {alpha!r}.")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     hidden_bias = network.hidden_bias if hidden_bias is None else hidden_bias
-    if hidden_bias not in ("penalized", "free", "none"):
-        raise ValueError(f'hidden_bias must be "penalized", "free" or "none", got {hidden_bias!r}.')
-    if hidden_bias == "free" and not fit_intercept:
-        raise ValueError('hidden_bias="free" needs fit_intercept=True: without it no dual point is feasible.')
-    if hidden_bias == "none" and np.any(network.hidden_biases):
-        raise ValueError('hidden_bias="none" needs a network without hidden biases.')
     X, rows, problem = bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
+    if method == "sums_of_squares" and not problem.smooth:
+        raise ValueError(f'method="sums_of_squares" needs a loss with a Lipschitz gradient, got {problem.loss.name!r}.')
+    if hidden_bias != "none":
+        network = replace(network, hidden_bias=hidden_bias)
     searched: dict = {}
     known = None
     if theta is None:
@@ -695,6 +718,8 @@ def scenario_bound(
     X, theta = check_data(X), np.asarray(theta, dtype=float)
     if theta.shape[:1] != (len(X),) or theta.ndim > 2:
         raise ValueError(f"theta must have {len(X)} rows to match X, got shape {theta.shape}.")
+    if not (np.isfinite(theta).all() and np.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"theta must be finite, and alpha finite and above 0, got alpha={alpha!r}.")
     if hidden_bias not in ("penalized", "none"):
         raise ValueError(f'hidden_bias must be "penalized" or "none", got {hidden_bias!r}.')
     if not 0 < confidence < 1 or n_gates < 1:

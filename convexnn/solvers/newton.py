@@ -9,6 +9,7 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_solve
 from scipy.sparse.linalg import LinearOperator, cg
 
 from convexnn.problem import Problem
@@ -341,16 +342,17 @@ def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths
 
 
 def _positive_solve(matrix: NDArray, right: NDArray) -> NDArray:
-    """Solution with a relative ridge that grows until the system is regular.
+    """Solution by Cholesky's factors, with a relative ridge that grows until they exist.
 
-    NumPy's LU rather than SciPy's Cholesky: two BLAS libraries with a thread pool each get in each other's way.
+    The factors are NumPy's and only the triangular solves SciPy's: two BLAS libraries with a thread pool each would get
+    in each other's way.
     """
     diagonal = np.einsum("qq->q", matrix)
     scale = float(diagonal.max(initial=1e-300))
     for ridge in (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6):
         diagonal += ridge * scale
         try:
-            x = np.linalg.solve(matrix, right)
+            x = cho_solve((np.linalg.cholesky(matrix), True), right, check_finite=False)
         except np.linalg.LinAlgError:
             continue
         if np.isfinite(x).all():
