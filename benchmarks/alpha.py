@@ -64,10 +64,11 @@ def read(path):
     return table[:, :-1], table[:, -1]
 
 
-def errors(kind, X, y, seed, rows, max_time, cold):
+def errors(kind, X, y, seed, rows, max_time, cold, patterns):
     """Test errors on one 80/20 split, for every fraction.
 
-    Default settings but for the tolerance, from large to small fractions, each fit started from the network before.
+    From large to small fractions, each fit warm-started: its patterns are 300 sampled ones and those of the network
+    before, or it searches all patterns from that network.
 
     Parameters
     ----------
@@ -83,6 +84,8 @@ def errors(kind, X, y, seed, rows, max_time, cold):
         Limit of one fit in seconds.
     cold : bool
         Start no fit from the one before.
+    patterns : {"sampled", "auto"}
+        300 sampled patterns and those of the network before, or all patterns.
 
     Returns
     -------
@@ -101,7 +104,8 @@ def errors(kind, X, y, seed, rows, max_time, cold):
     model = ConvexReLUClassifier() if kind == "classification" else ConvexReLURegressor()
     if kind == "regression":
         y, y_test = (y - y.mean()) / y.std(), (y_test - y.mean()) / y.std()
-    model.set_params(tol=1e-3, max_time=max_time, warm_start=not cold, random_state=seed)
+    model.set_params(patterns=patterns, n_patterns=300, random_state=seed, certify=False)
+    model.set_params(tol=1e-3, max_time=max_time, warm_start=not cold)
     # Far above alpha_max the fit ends at once, and knows alpha_max.
     alpha_max = model.set_params(alpha=1e6 * len(y)).fit(X, y).alpha_max_
     values, late = [], []
@@ -208,6 +212,7 @@ def main():
     parser.add_argument("--rows", type=int, default=1500, help="largest number of training rows")
     parser.add_argument("--max-time", type=float, default=20.0, help="limit of one fit in seconds")
     parser.add_argument("--quick", action="store_true", help="one seed, three small sets")
+    parser.add_argument("--patterns", choices=("sampled", "auto"), default="sampled", help="300 sampled ones, or all")
     parser.add_argument("--cold", action="store_true", help="no warm starts")
     args = parser.parse_args()
     sets, seeds = data_sets(args.data), args.seeds
@@ -218,11 +223,12 @@ def main():
         parser.error(f"no {' or '.join(f'{kind}/*.csv.gz' for kind in sets)} in {args.data}")
     start = perf_counter()
     for kind, group in sets.items():
-        table(kind, group, seeds, args.rows, args.max_time, args.cold)
+        table(kind, group, seeds, args.rows, args.max_time, args.cold, args.patterns)
     splits = f"{seeds} 80/20 split{'s' * (seeds > 1)}"
     print(
-        f"\nMean over {splits}, at most {args.rows} training rows (2 / k of it for k > 2 classes), default "
-        f"patterns, tol 1e-3, {'cold' if args.cold else 'warm'} starts. \\*: a fit ended without its tolerance "
+        f"\nMean over {splits}, at most {args.rows} training rows (2 / k of it for k > 2 classes), "
+        f"{'300 sampled' if args.patterns == 'sampled' else 'all'} patterns, tol 1e-3, "
+        f"{'cold' if args.cold else 'warm'} starts. \\*: a fit ended without its tolerance "
         f"(limit {args.max_time:g} s). Ratios: after adding 1 % to the error rates, 0.01 to the log-losses."
     )
     print(f"{(perf_counter() - start) / 60:.1f} minutes", file=sys.stderr)

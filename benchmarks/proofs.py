@@ -117,8 +117,9 @@ def main():
         f"Command: `python benchmarks/proofs.py{' --data DIR' if args.data else ''}{' --quick' if args.quick else ''}`",
         "",
         "Fit: patterns='adaptive', tol 1e-4. Proof: `certify`, method 'auto', from the dual point of the fit. Check: "
-        "`Certificate.verify`, which uses no solver. Gap proved: distance of the objective from the lower bound on every "
-        f"two-layer ReLU network of any width, as a share of the objective. At most {args.max_time:g} s for a fit and for a proof.",
+        "`Certificate.verify`, which uses no solver. Gap proved: distance of the objective from the lower bound on "
+        "every two-layer ReLU network of any width, as a share of the objective. "
+        f"At most {args.max_time:g} s for a fit and for a proof.",
     ]
     Path(args.out).mkdir(parents=True, exist_ok=True)
     Path(args.out, "proofs.md").write_text("\n".join(lines) + "\n")
