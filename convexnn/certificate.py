@@ -640,7 +640,7 @@ def certify(
         if point.shape != problem.null_model[1].shape or not np.isfinite(point).all():
             raise ValueError(f"theta must be finite of shape {problem.null_model[1].shape}, got {point.shape}.")
     left = None if max_time is None else max(max_time - (perf_counter() - start), 0.0)
-    point, evidence, words = prove(problem, point, hidden_bias, "relu", method, accuracy, left, known)
+    point, evidence, words = prove(problem, point, hidden_bias, "relu", method, accuracy, left, known=known)
     return proved(network, X, problem, point, evidence, words, hidden_bias, **searched)  # type: ignore[arg-type]
 
 
