@@ -221,7 +221,8 @@ class Certificate:
 
 def _agree(name: str, stored: float, recomputed: float, scale: float) -> None:
     """ValueError unless two numbers agree but for rounding, which is measured by the scale where they are small."""
-    if not abs(stored - recomputed) <= ROUNDING * max(abs(stored), abs(recomputed), scale):
+    size = max(abs(stored), abs(recomputed), scale)
+    if not (np.isfinite(size) and abs(stored - recomputed) <= ROUNDING * size):
         raise ValueError(f"{name} is stored as {stored:.12g}, but recomputed as {recomputed:.12g}.")
 
 
