@@ -80,8 +80,9 @@ def minimise(
     active[k] = -1
     active[k, 0] = np.where(Q[k, -1] > 0, upper, lower)
     U[k], multipliers[k], slope[k] = _face(Q[k], d[k], rows, signs[k], active[k])
-    # With curvature the interval may hold the unconstrained bias.
-    inside = k[(multipliers[k, 0] < 0)]
+    # With curvature the interval may hold the unconstrained bias; without, a negative multiplier is rounding.
+    inside = k[(multipliers[k, 0] < 0) & (d[k] > 0)]
+    multipliers[k] = np.maximum(multipliers[k], 0.0)
     active[inside], multipliers[inside] = -1, 0.0
     U[inside] = Q[inside]
     U[inside, -1] /= d[inside]
