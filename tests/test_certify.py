@@ -154,7 +154,7 @@ def test_the_gradient_of_the_referee(loss, hidden_bias):
     assert np.isclose(value(p)[1] @ v, slope, rtol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(32))
 def test_no_network_is_below_the_bound(seed):
     one = Case(seed)
     best = one.best()
@@ -164,7 +164,7 @@ def test_no_network_is_below_the_bound(seed):
     for k, method in enumerate(methods):
         # With a free bias one column is thirty times as long as the others, which makes for many cones.
         hard = method == "branch_and_bound" and one.hidden_bias == "free" and one.d == 3
-        limit = dict(max_time=0.3 if method == "sums_of_squares" else 1.0) if hard or "sums" in method else {}
+        limit = dict(max_time=0.2 if method == "sums_of_squares" else 1.0) if hard or "sums" in method else {}
         found = one.certify(method, theta=None if (seed // 8 + k) % 3 == 0 else theta, **limit)
         assert found.scope == "global" and found.price <= 1 + 1e-9
         # What is allowed is rounding.
@@ -186,7 +186,7 @@ def test_any_theta_gives_a_valid_bound(loss, hidden_bias):
     rubbish = [size * rng.standard_normal(good.shape) for size in sizes] + [-good, 1.3 * good, np.ones(good.shape)]
     for k, theta in enumerate(rubbish):
         for method in PROVEN[: 2 if loss in KINKS or k % 3 else 3]:
-            found = one.certify(method, theta=theta, max_time=0.2)
+            found = one.certify(method, theta=theta, max_time=0.1)
             assert found.scope == "global" and found.lower_bound <= best * (1 + 1e-9)
             assert np.isclose(found.verify(one.X, one.y, one.w), found.lower_bound, rtol=1e-9, atol=1e-12)
     assert one.certify("enumeration", theta=1.3 * good).lower_bound >= 0.5 * best or loss not in ("squared", "absolute")
@@ -204,11 +204,10 @@ def brute_force_cells(R):
 
 
 @pytest.mark.parametrize("loss", ["squared", "log_loss", "multinomial_log_loss"])
-@pytest.mark.parametrize("hidden_bias", ["penalized", "free", "none"])
-@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize(
+    "hidden_bias, gated", [("penalized", False), ("penalized", True), ("none", False), ("none", True), ("free", False)]
+)
 def test_verify_is_what_numpy_and_nnls_find(loss, hidden_bias, gated):
-    if gated and hidden_bias == "free":
-        pytest.skip("refused by the estimators")
     rng = np.random.default_rng(2)
     X, n, alpha = rng.standard_normal((7, 2)), 7, 0.15
     y = np.sin(2 * X[:, 0]) if loss == "squared" else np.where(rng.permutation(n) % 2, 1.0, -1.0)
@@ -277,7 +276,7 @@ def test_exact_fits_can_be_verified(task, options, weighted):
     certificate = model.certificate_
     assert certificate.scope == "global" and certificate.hidden_bias == options.get("hidden_bias", "penalized")
     assert np.isclose(certificate.verify(X, code, w), certificate.lower_bound, rtol=1e-9)
-    assert np.isclose(certificate.verify(X[::1].copy(order="F"), code, w.tolist()), certificate.lower_bound, rtol=1e-9)
+    assert np.isclose(certificate.verify(np.asfortranarray(X), code, w.tolist()), certificate.lower_bound, rtol=1e-9)
     if weighted:
         with pytest.raises(ValueError):
             certificate.verify(X, code)
@@ -456,10 +455,8 @@ def test_touching_points_and_vanishing_matrices_that_matter(loss):
         turned = np.linalg.qr(np.eye(3) + 0.05 * np.random.default_rng(0).standard_normal((3, 3)))[0]
         assert refused(with_evidence(certificate, k, basis=proof.basis @ turned), X, y)
         assert refused(with_evidence(certificate, k, level=1), X, y)
-        for bad in (dict(above=0 * proof.above), dict(below=proof.below + 1), dict(W=proof.W[1:]), dict(basis=1j)):
-            assert not isinstance(next(iter(bad.values())), np.ndarray) or refused(
-                with_evidence(certificate, k, **bad), X, y
-            )
+        for bad in (dict(above=0 * proof.above), dict(below=proof.below + 1), dict(W=proof.W[1:])):
+            assert refused(with_evidence(certificate, k, **bad), X, y)
     # Entries of monomials that occur once in the matrix cannot matter: a form that vanishes has none.
     assert all(n > 10 for n, _ in counts.values()) and counts["W"][0] > 3 * counts["W"][1]
     skew = np.random.default_rng(0).standard_normal(proof.W.shape)
@@ -645,8 +642,6 @@ def test_a_short_time_is_enough_for_some_bound(n, d, max_time):
     assert time.perf_counter() - start < 5
     assert certificate.scope == "global" and 0 <= certificate.lower_bound <= certificate.objective
     assert np.isclose(certificate.verify(X, y), certificate.lower_bound, rtol=1e-9)
-    known = certify(network, X, y, alpha=n / 50, method="sums_of_squares", theta=certificate.theta, max_time=0.5)
-    assert known.objective == certificate.objective
 
 
 class Once:
@@ -888,5 +883,5 @@ def test_no_neuron_has_a_price_above_the_proved_one(method, loss, hidden_bias):
         prices = t @ np.maximum(R @ U, 0.0) / np.linalg.norm(counted, axis=0)
         assert prices.max() <= size
         best = max(best, prices.max())
-    # It is not met by being far too large; only sums of squares are loose where the column of the bias is long.
-    assert best >= (0.01 if method == "sums_of_squares" and hidden_bias == "free" else 0.8) * size
+    # It is not met by being far too large; only sums of squares are loose, most where the column of the bias is long.
+    assert best >= (0.8 if method != "sums_of_squares" else 0.01 if hidden_bias == "free" else 0.5) * size
