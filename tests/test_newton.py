@@ -262,3 +262,14 @@ def test_iteration_limit(loss, max_iter, make_problem):
     # Never worse than the start, the best constant.
     zero = problem.objective(np.zeros(problem.design.shape), problem.null_model[0])
     assert result.primal <= zero * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_all_residuals_beyond_delta(intercept, make_problem):
+    """No sample has curvature at the best constant prediction, nor after a long step across zero."""
+    problem = make_problem(np.random.default_rng(5), "huber", "relu", intercept, n=40, P=20)
+    # alpha is a share of what its largest value is for these targets too: theta is that of the signs.
+    problem = replace(problem, y=50 + 10 * problem.y)
+    result = Newton(tol=1e-6).solve(problem)
+    assert result.status == "optimal"
+    check_honest(problem, result, 1e-6)

@@ -106,6 +106,10 @@ class Newton:
                 while steps < self.max_iter:
                     moved = np.vdot(point.U - V, point.U - V) + _free_square(problem, point.c - c)
                     residual = np.vdot(point.R, point.HR)
+                    flat = residual == 0
+                    if flat:
+                        # All samples lie on linear parts of the loss; their theta may have to leave its bounds.
+                        residual = np.vdot(point.R, -point.theta - problem.gradient(point.u - point.R))
                     if residual <= max(0.1 * moved / sigma, 1e-30 * abs(best[0])) or inner >= 50:
                         break
                     step = _newton_step(problem, point, sigma)
@@ -120,7 +124,7 @@ class Newton:
                     steps += 1
                     inner += 1
                     # Where phi cannot tell points apart any more, the residual has to fall instead.
-                    blind = -slope <= 1e-14 * (abs(point.phi) + abs(best[0]))
+                    blind = not flat and -slope <= 1e-14 * (abs(point.phi) + abs(best[0]))
                     noisy = t <= 1e-6
                     if not noisy and blind:
                         noisy = bool(np.vdot(following.R, following.HR) > 0.5 * residual)
