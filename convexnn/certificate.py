@@ -31,7 +31,7 @@ MAX_LISTED = 50_000
 MAX_CONE_RANK, SURE_CONE_RANK = 8, 6
 # Rows of the matrices of sums of squares up to which a level takes a minute or so.
 QUICK_ROWS = 300
-# Free biases: the weight s of the bias in an ellipsoid around |w| <= 1, |b| <= R; prices grow by 1 / sqrt(1 - s) at most.
+# Free biases: weight s of the bias in an ellipsoid around |w| <= 1, |b| <= R; prices grow by 1 / sqrt(1 - s) at most.
 FREE_SHARE = 1e-3
 # For sums of squares, which are loose where the bias outweighs the features: the best of 0.001 to 0.75 on diabetes.
 FREE_SHARE_SQUARES = 0.6
