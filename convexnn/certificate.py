@@ -152,9 +152,10 @@ class Certificate:
                 f"{self.relative_gap:.1e}."
             )
         search = f" A search over all activation patterns ({found}." if self.n_searched else ""
+        share = 100 * self.relative_gap
         return (
-            f"objective {self.objective:.6g}, within {100 * self.relative_gap:.2g} % of the best {self.networks} "
-            f"(lower bound {self.lower_bound:.6g}, {self.method}).{search}"
+            f"objective {self.objective:.6g}, within {share:{'.2g' if share < 99.5 else '.0f'}} % of the best "
+            f"{self.networks} (lower bound {self.lower_bound + 0.0:.6g}, {self.method}).{search}"
         )
 
     def verify(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:

@@ -704,6 +704,12 @@ def test_pickled_and_printed(method, loss):
     assert words in text and words in details
 
 
+def test_a_bound_of_zero_in_words():
+    network, X, y = small()
+    text = str(certify(network, X, y, alpha=0.1, theta=0 * y))
+    assert "within 100 % of the best" in text and "lower bound 0," in text
+
+
 # What was wrong once.
 
 
