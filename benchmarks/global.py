@@ -122,7 +122,7 @@ def write(path, rows):
 def estimator(loss, **options):
     """The adaptive estimator for a loss."""
     return (ConvexReLURegressor if loss == "squared" else ConvexReLUClassifier)(
-        loss=loss, patterns="adaptive", random_state=0, **options
+        loss=loss, patterns="adaptive", certify=False, random_state=0, **options
     )
 
 
