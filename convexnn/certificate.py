@@ -151,11 +151,12 @@ class Certificate:
                 f"not a proof; among networks with the {self.n_patterns:,} patterns listed last the gap is "
                 f"{self.relative_gap:.1e}."
             )
+        how = "proved by " if self.scope == "global" else ""
         search = f" A search over all activation patterns ({found}." if self.n_searched else ""
         share = 100 * self.relative_gap
         return (
             f"objective {self.objective:.6g}, within {share:{'.2g' if share < 99.5 else '.0f'}} % of the best "
-            f"{self.networks} (lower bound {self.lower_bound + 0.0:.6g}, {self.method}).{search}"
+            f"{self.networks} (lower bound {self.lower_bound + 0.0:.6g}, {how}{self.method}).{search}"
         )
 
     def verify(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -271,7 +272,7 @@ def certify_listed(
     n_patterns = len(patterns)
     scope = "none" if not np.isfinite(bound) else "global" if complete else "patterns"
     if complete:
-        networks, method = _any_width(network, problem), f"all {n_patterns:,} activation patterns listed"
+        networks, method = _any_width(network, problem), f"listing all {n_patterns:,} activation patterns"
     else:
         networks = f"{_kind(network, problem)} with the {n_patterns:,} listed activation patterns"
         method = "no statement on other patterns"
@@ -296,7 +297,7 @@ def certify_listed(
 def _kind(network: Network, problem: Problem) -> str:
     kind = "two-layer ReLU network" if network.gate_weights is None else "gated ReLU network"
     kind += "" if problem.skip is None else " with a skip connection"
-    return kind + (" whose neurons feed one class each" if problem.design.n_outputs > 1 else "")
+    return kind + (" whose neurons feed one output each" if problem.design.n_outputs > 1 else "")
 
 
 def _any_width(network: Network, problem: Problem) -> str:
@@ -423,7 +424,7 @@ def prove(
     if method == "enumeration" or (method == "auto" and count <= MAX_LISTED):
         blank = Enumeration(activation, hidden_bias, np.inf)
         evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.check(rows, t)))
-        return *_feasible(problem, theta, evidence), "all activation patterns listed"
+        return *_feasible(problem, theta, evidence), "listing all activation patterns"
     ball = _unit_ball(rows, hidden_bias, FREE_SHARE)
     found = []
     if method == "branch_and_bound" or (method == "auto" and rank <= MAX_CONE_RANK):

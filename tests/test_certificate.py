@@ -218,7 +218,7 @@ def test_scope_in_words(task, activation, patterns):
     model = kind(activation=activation, patterns=patterns, n_patterns=10, random_state=0).fit(X, y)
     certificate, text = model.certificate_, str(model.certificate_)
     assert WORDS[task, activation] in text
-    assert ("whose neurons feed one class each" in text) == (task == "softmax")
+    assert ("whose neurons feed one output each" in text) == (task == "softmax")
     assert f"{certificate.lower_bound:.6g}" in text and f"{certificate.objective:.6g}" in text and "%" in text
     assert certificate.n_patterns == model.arrangement_.n_patterns
     if patterns == "exact":
