@@ -204,7 +204,7 @@ def solve_adaptively(
     history: list[dict] = []
     seen = Search(0, np.inf, np.inf, 0, np.nan)
     deadline = np.inf if solver.max_time is None else start + solver.max_time
-    status, inner_tol, n_iter = "max_iter", 1e-2, 0
+    status, inner_tol, n_iter = "max_iter", 1e-3, 0
     # Peaks are the more, and the smaller, the more features there are.
     generations = int(np.clip(X.shape[1], 5, 20))
     best: tuple[Problem, Result] | None = None
