@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import comb
+from numbers import Real
 from time import perf_counter
 
 import numpy as np
@@ -621,7 +622,7 @@ def certify(
     start = perf_counter()
     if network.gate_weights is not None:
         raise ValueError("network must be a ReLU network, got one with gates; use network.to_relu(X).")
-    if not (np.isfinite(alpha) and alpha > 0):
+    if not (isinstance(alpha, Real) and np.isfinite(alpha) and alpha > 0):
         raise ValueError(f"alpha must be finite and above 0, got {alpha!r}.")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")

@@ -560,6 +560,7 @@ def small(n=10, d=2):
         (dict(alpha=0.0), "alpha must be finite and above 0"),
         (dict(alpha=-1.0), "alpha must"),
         (dict(alpha=np.nan), "alpha must"),
+        (dict(alpha="auto"), "alpha must"),
         (dict(alpha=np.inf), "alpha must"),
         (dict(method="magic"), "method must be one of auto, enumeration.* got 'magic'"),
         (dict(loss="magic"), "loss must be one of"),
