@@ -2,10 +2,11 @@
 
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import Audit, audit, network_from, polish
-from convexnn.certificate import Certificate, ScenarioBound, certify, scenario_bound
+from convexnn.certificate import Certificate, certify
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
 from convexnn.result import Result
+from convexnn.scenario import ScenarioBound, scenario_bound
 
 __version__ = "0.1.0"
 

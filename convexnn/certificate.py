@@ -9,14 +9,12 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
 from threadpoolctl import threadpool_limits
 
 from convexnn.activations import ACTIVATIONS
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import check_data, count_patterns, enumerate_patterns
 from convexnn.branching import bound_price
-from convexnn.cones import project_onto_cones
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 from convexnn.penalties import GroupLasso
@@ -273,9 +271,12 @@ def certify_listed(
     n_patterns = len(patterns)
     scope = "none" if not np.isfinite(bound) else "global" if complete else "patterns"
     if complete:
-        networks, method = _any_width(network, problem), f"listing all {n_patterns:,} activation patterns"
+        networks, method = (
+            _networks(network, problem, " of any width"),
+            f"listing all {n_patterns:,} activation patterns",
+        )
     else:
-        networks = f"{_kind(network, problem)} with the {n_patterns:,} listed activation patterns"
+        networks = _networks(network, problem, f" with the {n_patterns:,} listed activation patterns")
         method = "no statement on other patterns"
     return Certificate(
         objective,
@@ -295,15 +296,10 @@ def certify_listed(
     )
 
 
-def _kind(network: Network, problem: Problem) -> str:
+def _networks(network: Network, problem: Problem, which: str) -> str:
     kind = "two-layer ReLU network" if network.gate_weights is None else "gated ReLU network"
     kind += "" if problem.skip is None else " with a skip connection"
-    return kind + (" whose neurons feed one output each" if problem.design.n_outputs > 1 else "")
-
-
-def _any_width(network: Network, problem: Problem) -> str:
-    kind, *rest = _kind(network, problem).split(" whose ")
-    return " whose ".join([f"{kind} of any width", *rest])
+    return kind + which + (" whose neurons feed one output each" if problem.design.n_outputs > 1 else "")
 
 
 def bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias):
@@ -374,7 +370,6 @@ def prove(
     problem: Problem,
     theta: NDArray,
     hidden_bias: str = "penalized",
-    activation: str = "relu",
     method: str = "auto",
     accuracy: float = 1e-3,
     max_time: float | None = 60.0,
@@ -389,8 +384,8 @@ def prove(
         With the rows of the samples (with ones column) and any list of patterns.
     theta : array, shape of the predictions
         Guess of the dual variable.
-    hidden_bias, activation : str
-        As in the estimators.
+    hidden_bias : str
+        As in the estimators; the activation is ReLU.
     method : {"auto", "enumeration", "branch_and_bound", "sums_of_squares"}, default="auto"
         As in ``certify``.
     accuracy : float, default=1e-3
@@ -423,7 +418,7 @@ def prove(
         theta = problem.dual_bound(theta)[1]
     rank, count = _size(rows)
     if method == "enumeration" or (method == "auto" and count <= MAX_LISTED):
-        blank = Enumeration(activation, hidden_bias, np.inf)
+        blank = Enumeration("relu", hidden_bias, np.inf)
         evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.check(rows, t)))
         return *_feasible(problem, theta, evidence), "listing all activation patterns"
     ball = _unit_ball(rows, hidden_bias, FREE_SHARE)
@@ -493,7 +488,7 @@ def proved(
         theta,
         max((proof.bound for _, _, proof in evidence), default=np.inf) / problem.alpha,
         0,
-        _any_width(network, problem),
+        _networks(network, problem, " of any width"),
         n_searched,
         price_found,
         problem.alpha,
@@ -649,103 +644,5 @@ def certify(
         if point.shape != problem.null_model[1].shape or not np.isfinite(point).all():
             raise ValueError(f"theta must be finite of shape {problem.null_model[1].shape}, got {point.shape}.")
     left = None if max_time is None else max(max_time - (perf_counter() - start), 0.0)
-    point, evidence, words = prove(problem, point, hidden_bias, "relu", method, accuracy, left, known=known)
+    point, evidence, words = prove(problem, point, hidden_bias, method, accuracy, left, known=known)
     return proved(network, X, problem, point, evidence, words, hidden_bias, **searched)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class ScenarioBound:
-    """What random gates say of a dual point: a statement on the measure of violating gates, not on the largest price.
-
-    Attributes
-    ----------
-    n_gates, n_violations : int
-        Gates drawn, and those in whose cell a neuron has a price above alpha.
-    measure : float
-        With the given confidence the uniform measure on the sphere of violating gates is at most this.
-    confidence : float
-        Probability, over the draw of the gates, with which the statement holds.
-    """
-
-    n_gates: int
-    n_violations: int
-    measure: float
-    confidence: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.n_violations} of {self.n_gates:,} random gates lie in a cell with a price above alpha: with "
-            f"confidence {self.confidence:g} at most a share {self.measure:.2g} of all gates does. This is no "
-            "certificate: it says nothing on how far the prices there are above alpha."
-        )
-
-
-def scenario_bound(
-    theta: ArrayLike,
-    X: ArrayLike,
-    alpha: float,
-    *,
-    hidden_bias: str = "penalized",
-    n_gates: int = 10_000,
-    confidence: float = 0.999,
-    random_state: int | np.random.Generator | None = None,
-) -> ScenarioBound:
-    """How many gates violate the dual constraint, as far as a random sample tells; for high dimension.
-
-    Parameters
-    ----------
-    theta : array of shape (n_samples,) or (n_samples, n_outputs)
-        Dual point, such as ``Certificate.theta``.
-    X : array of shape (n_samples, n_features)
-        The data, without a ones column.
-    alpha : float
-        Weight decay.
-    hidden_bias : {"penalized", "none"}, default="penalized"
-        Whether gates have a bias.
-    n_gates : int, default=10000
-        Gates drawn uniformly from the unit sphere.
-    confidence : float, default=0.999
-        Of the statement.
-    random_state : int or numpy Generator, optional
-        Source of the gates.
-
-    Returns
-    -------
-    bound : ScenarioBound
-
-    Notes
-    -----
-    With k violations among N independent gates the bound is that of Clopper and Pearson on a binomial share; for k = 0
-    it is at most log(1 / (1 - confidence)) / N.
-
-    References
-    ----------
-    .. [1] C. J. Clopper, E. S. Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934).
-    .. [2] M. C. Campi, S. Garatti, The exact feasibility of randomized solutions of uncertain convex programs, SIAM J.
-       Optim. 19 (2008).
-    """
-    X, theta = check_data(X), np.asarray(theta, dtype=float)
-    if theta.shape[:1] != (len(X),) or theta.ndim > 2:
-        raise ValueError(f"theta must have {len(X)} rows to match X, got shape {theta.shape}.")
-    if not (np.isfinite(theta).all() and np.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"theta must be finite, and alpha finite and above 0, got alpha={alpha!r}.")
-    if hidden_bias not in ("penalized", "none"):
-        raise ValueError(f'hidden_bias must be "penalized" or "none", got {hidden_bias!r}.')
-    if not 0 < confidence < 1 or n_gates < 1:
-        raise ValueError(f"confidence must lie in (0, 1) and n_gates be positive, got {confidence} and {n_gates}.")
-    rows = np.column_stack([X, np.ones(len(X))]) if hidden_bias == "penalized" else X
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = rows / np.where(lengths > 0, lengths, 1.0)
-    gates = np.random.default_rng(random_state).standard_normal((n_gates, rows.shape[1]))
-    high = np.zeros(n_gates, dtype=bool)
-    size = max(1, 4_000_000 // len(X))
-    for start in range(0, n_gates, size):
-        k = np.arange(start, min(start + size, n_gates))
-        patterns = gates[k] @ rows.T >= 0
-        for column in theta.reshape(len(X), -1).T:
-            for sign in (1.0, -1.0):
-                V, _ = project_onto_cones((patterns * (sign * column)) @ rows, unit, patterns, floor=alpha)
-                high[k] |= np.linalg.norm(V, axis=1) > alpha * (1 + ROUNDING)
-    n_violations = int(high.sum())
-    share = beta.ppf(confidence, n_violations + 1, n_gates - n_violations) if n_violations < n_gates else 1.0
-    return ScenarioBound(n_gates, n_violations, float(share), confidence)

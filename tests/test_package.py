@@ -15,6 +15,7 @@ ROOT = Path(convexnn.__file__).parent
 ORDER = [
     "arrangements",
     "cones",
+    "scenario",
     "free_cones",
     "losses",
     "network",
@@ -39,6 +40,7 @@ ORDER = [
 ONLY = {
     "arrangements": set(),
     "cones": set(),
+    "scenario": {"arrangements", "cones"},
     "free_cones": {"cones"},
     "losses": set(),
     "network": {"arrangements", "losses"},
