@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from time import perf_counter
 
 import numpy as np
@@ -121,6 +122,8 @@ def solve_adaptively(
     callback: Callable[[dict], object] | None = None,
     skip: NDArray | None = None,
     hidden_bias: str = "penalized",
+    alpha_max: float | None = None,
+    remembered: dict | None = None,
 ) -> tuple[Problem, Result, Search]:
     """Optimum of the ReLU program over all patterns, as far as a thorough search can tell.
 
@@ -149,6 +152,10 @@ def solve_adaptively(
         Features of an unpenalised linear term.
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
         "free" leaves the weight of the ones column out of the norms.
+    alpha_max : float, optional
+        Known from a search at the best constant prediction, which is then left out.
+    remembered : dict, optional
+        Peaks that searches for other alphas left there, to start from; those of this one replace them.
 
     Returns
     -------
@@ -167,7 +174,9 @@ def solve_adaptively(
     start = perf_counter()
     rng = np.random.default_rng(0) if random_state is None else random_state
     none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
-    remembered = {(sign, output): no_peaks(X) for sign in (1.0, -1.0) for output in range(n_outputs)}
+    remembered = {} if remembered is None else remembered
+    for side in product((1.0, -1.0), range(n_outputs)):
+        remembered.setdefault(side, no_peaks(X))
 
     def program(blocks):
         pattern = np.arange(len(blocks.sign))
@@ -210,7 +219,9 @@ def solve_adaptively(
     best: tuple[Problem, Result] | None = None
     lower, anchor = -np.inf, theta
     try:
-        alpha_max, _, new = price(theta, none, 100, 30, 2)
+        new = none
+        if alpha_max is None:
+            alpha_max, _, new = price(theta, none, 100, 30, 2)
         seen = replace(seen, alpha_max=alpha_max)
         if alpha >= alpha_max:
             blocks = none
@@ -303,6 +314,7 @@ def search_alpha_max(
     random_state: np.random.Generator,
     skip: NDArray | None = None,
     hidden_bias: str = "penalized",
+    n_random: int = 100,
 ) -> float:
     """Largest price found over all patterns at the best constant prediction: a lower bound of the true alpha_max.
 
@@ -310,6 +322,8 @@ def search_alpha_max(
     ----------
     X, y, loss, sample_weight, fit_intercept, n_outputs, random_state, skip, hidden_bias
         As in ``solve_adaptively``.
+    n_random : int, default=100
+        Random starts for each sign and output.
 
     Returns
     -------
@@ -320,7 +334,7 @@ def search_alpha_max(
     cones = ReLU().penalty(X, empty, design.pattern, hidden_bias)
     problem = Problem(design, y, loss, cones, 1.0, sample_weight, fit_intercept, skip)
     theta = problem.null_model[1].reshape(len(X), n_outputs)
-    none, effort = np.zeros((0, X.shape[1])), (no_peaks(X), 100, 30, 2, random_state)
+    none, effort = np.zeros((0, X.shape[1])), (no_peaks(X), n_random, 30, 2, random_state)
     return max(
         float(find(X, sign * column, none, hidden_bias, *effort)[1].max(initial=0.0))
         for column in theta.T
@@ -414,6 +428,24 @@ def descend(
     W, a = p[: m * d].reshape(m, d), p[m * d : m * d + m]
     blocks = Blocks((X @ W.T >= 0).T, np.where(a >= 0, 1.0, -1.0), output, np.abs(a)[:, None] * W)
     return blocks.join(blocks.take(np.zeros(0, dtype=int)))
+
+
+def blocks_in(problem: Problem, coef: NDArray) -> Blocks:
+    """The non-zero blocks of a solution.
+
+    Parameters
+    ----------
+    problem : Problem
+        Any program.
+    coef : array of shape (n_blocks, n_features)
+        Its coefficients.
+
+    Returns
+    -------
+    blocks : Blocks
+    """
+    k, design = np.flatnonzero(coef.any(axis=1)), problem.design
+    return Blocks(design.patterns[design.pattern[k]], design.sign[k], design.output[k], coef[k])
 
 
 def blocks_of(network: Network, X: NDArray, hidden_bias: str) -> Blocks:

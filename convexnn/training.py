@@ -1,0 +1,444 @@
+"""What the scikit-learn estimators share: their parameters, and the way from arrays to networks.
+
+A fit makes four things in this order: an arrangement (which activation patterns), a problem (the convex program over
+them), a result (its solution) and a network (the ReLU weights), and then grades the network with a certificate. For a
+sequence of weight decays each fit starts from the one before.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from convexnn.activations import ACTIVATIONS, find_patterns, lift
+from convexnn.adaptive import blocks_in, blocks_of, search_alpha_max, solve_adaptively
+from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
+from convexnn.audit import network_from
+from convexnn.certificate import Certificate, bare_problem, certify_listed, is_quick, prove, proved
+from convexnn.losses import get_loss
+from convexnn.network import Network
+from convexnn.result import Result
+from convexnn.solvers import SOLVERS
+
+#: certify="auto" looks at this many cones for each output and sign: a second or so.
+AUTO_CONES = 5_000
+#: alpha="auto" is this share of alpha_max; docs/alpha.md has the table of test errors it was chosen by.
+AUTO_ALPHA = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A network and all that is known of it, for one weight decay.
+
+    Attributes
+    ----------
+    alpha, alpha_max : float
+        Weight decay; smallest weight decay without neurons, over the listed or the searched patterns.
+    network : Network
+        Merged and pruned.
+    result : Result
+        Solution of the convex program, with the solver's history.
+    certificate : Certificate
+        Grade of ``network``.
+    arrangement : Arrangement
+        The patterns that were listed; those of the network after a search over all.
+    """
+
+    alpha: float
+    alpha_max: float
+    network: Network
+    result: Result
+    certificate: Certificate
+    arrangement: Arrangement
+
+
+class TwoLayerNetwork(BaseEstimator):
+    """Parameters, training and attributes that regressor and classifier share."""
+
+    def __init__(
+        self,
+        alpha="auto",
+        *,
+        loss,
+        activation="relu",
+        patterns="auto",
+        n_patterns=1000,
+        solver="auto",
+        fit_intercept=True,
+        hidden_bias="penalized",
+        skip_connection=False,
+        tol=1e-4,
+        max_iter=20_000,
+        max_time=None,
+        warm_start=False,
+        init=None,
+        certify="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.alpha = alpha
+        self.loss = loss
+        self.activation = activation
+        self.patterns = patterns
+        self.n_patterns = n_patterns
+        self.solver = solver
+        self.fit_intercept = fit_intercept
+        self.hidden_bias = hidden_bias
+        self.skip_connection = skip_connection
+        self.tol = tol
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.warm_start = warm_start
+        self.init = init
+        self.certify = certify
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _train(
+        self,
+        X: NDArray,
+        y: NDArray,
+        loss,
+        sample_weight: NDArray,
+        class_weight: NDArray | float = 1.0,
+        n_outputs: int = 1,
+        alphas: Callable[[float], Sequence[float]] | None = None,
+    ) -> Iterator[Fit]:
+        """Everything after the targets are coded: a fit for the estimator's alpha, or for each of a decreasing
+        sequence, a function of alpha_max; these end early when ``max_time`` is over.
+        """
+        start = perf_counter()
+        weights = sample_weight * class_weight
+        keep = weights > 0
+        rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
+        lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
+        adaptive = self.patterns == "adaptive"
+        if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
+            adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
+        data = (rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas)
+        return self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
+
+    def _train_listed(self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas):
+        """Fits over a fixed list of patterns."""
+        arrangement = self._arrangement(X, lifted, keep)
+        activation = ACTIVATIONS[self.activation]()
+        previous = self._previous_network(n_outputs, rows)
+        if previous is not None:
+            found = find_patterns(previous, lifted, arrangement.patterns.T, self.hidden_bias)
+            if np.any(found < 0):
+                unlisted = previous.select(found < 0)
+                arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
+        skip = rows if self.skip_connection else None
+        fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias)
+        problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, *fixed)
+        alpha_max = problem.alpha_max
+        even = replace(problem, sample_weight=sample_weight, skip=None).alpha_max if self.alpha == "auto" else 0.0
+        coef = None if previous is None else activation.coef(previous, problem, self.hidden_bias)
+        for alpha in [self._alpha(even, weights, sample_weight)] if alphas is None else alphas(alpha_max):
+            problem = replace(problem, alpha=float(alpha))
+            solver, progress = self._solver(loss, start)
+            result = replace(solver, callback=progress).solve(problem, coef)
+            if progress is not None:
+                progress.close()
+            network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
+            network = network.merge().prune(rows)
+            complete = arrangement.complete
+            certificate = certify_listed(network, rows, problem, result.theta, complete, self.hidden_bias)
+            certificate = self._prove(network, certificate, rows, y, weights, result.coef, start)
+            yield Fit(problem.alpha, alpha_max, network, result, certificate, arrangement)
+            if self._out_of_time(start):
+                return
+            coef = result.coef
+
+    def _train_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas):
+        """Fits over all patterns: cells are listed as a search finds them."""
+        if self.activation != "relu":
+            raise ValueError(
+                "patterns='adaptive' needs activation='relu', got 'gated_relu': gates have no best direction."
+            )
+        previous = self._previous_network(n_outputs, rows)
+        # Equal rows become one and rows are sorted, so that neither repetitions nor the order of rows change the fit.
+        _, first, group = np.unique(np.column_stack([lifted, y]), axis=0, return_index=True, return_inverse=True)
+        group = group.ravel()
+        rows, lifted, y = rows[first], lifted[first], y[first]
+        each, share = weights, weights / np.bincount(group, weights)[group]
+        weights, sample_weight = np.bincount(group, weights), np.bincount(group, sample_weight)
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        skip = rows if self.skip_connection else None
+        common = (self.fit_intercept, n_outputs, rng)
+        blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
+        alpha_max, remembered = None, None
+        if alphas is None:
+            even = 0.0
+            if self.alpha == "auto":
+                even = search_alpha_max(lifted, y, loss, sample_weight, *common, None, self.hidden_bias)
+            sequence = [self._alpha(even, weights, sample_weight)]
+        else:
+            alpha_max = search_alpha_max(lifted, y, loss, weights, *common, skip, self.hidden_bias, n_random=1000)
+            remembered = {}
+            sequence = alphas(alpha_max)
+        for alpha in sequence:
+            solver, progress = self._solver(loss, start)
+            data = (lifted, y, loss, float(alpha), weights, self.fit_intercept, n_outputs)
+            problem, result, found = solve_adaptively(
+                *data, solver, blocks, rng, progress, skip, self.hidden_bias, alpha_max, remembered
+            )
+            if progress is not None:
+                progress.close()
+            network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
+            network = network.merge().prune(rows)
+            certificate = certify_listed(network, rows, problem, result.theta, False, self.hidden_bias)
+            arrangement = patterns_of(network, rows[group], hidden_bias=self.hidden_bias)
+            column = share.reshape((-1,) + (1,) * (result.theta.ndim - 1))
+            blocks = blocks_in(problem, result.coef)
+            theta, coef = column * certificate.theta[group], result.coef
+            result = replace(result, theta=column * result.theta[group])
+            certificate = replace(certificate, theta=theta, n_searched=found.n_starts, price_found=found.price)
+            certificate = self._prove(network, certificate, rows[group], y[group], each, coef, start)
+            yield Fit(problem.alpha, found.alpha_max, network, result, certificate, arrangement)
+            if self._out_of_time(start):
+                return
+
+    def _out_of_time(self, start):
+        return self.max_time is not None and perf_counter() - start >= self.max_time
+
+    def _prove(self, network, certificate, rows, y, weights, coef, start):
+        """The certificate with a bound over all networks instead, when that is wanted and there is time for it."""
+        if self.certify is False or certificate.scope == "global":
+            return certificate
+        if self.activation != "relu":
+            if self.certify is True:
+                raise ValueError(
+                    "certify=True needs activation='relu' or patterns='exact', got 'gated_relu' with listed patterns."
+                )
+            return certificate
+        settings = (certificate.alpha, certificate.loss, weights, self.fit_intercept, self.hidden_bias)
+        rows, lifted, problem = bare_problem(network, rows, y, *settings)
+        spent = perf_counter() - start
+        left = 60.0 if self.max_time is None else self.max_time - spent
+        # A number of cones, unlike a time, gives the same bound on every machine.
+        max_cones = AUTO_CONES if self.certify == "auto" else None
+        if left <= 0 or (self.certify == "auto" and not (certificate.n_searched and is_quick(lifted))):
+            return certificate
+        known = None if self.hidden_bias == "free" else coef[coef.any(axis=1)]
+        proof = prove(problem, certificate.theta, self.hidden_bias, max_time=left, max_cones=max_cones, known=known)
+        searched = certificate.n_searched, certificate.price_found
+        found = proved(network, rows, problem, *proof, self.hidden_bias, *searched)
+        return found if found.scope == "global" else certificate
+
+    def _alpha(self, even, weights, sample_weight):
+        """The weight decay, "auto" from the alpha_max without class weights.
+
+        It is that of the network without skip connection: what noise there is does not depend on the linear term.
+        Class weights enter by their mean only: the alpha_max of a lopsided weighting says nothing about noise. Ten
+        digits keep the rounding errors of alpha_max, which depend on the order of the rows, out of the fit. A constant
+        target needs no neuron whatever alpha is.
+        """
+        if self.alpha != "auto":
+            return float(self.alpha)
+        return float(f"{AUTO_ALPHA * even * weights.sum() / sample_weight.sum():.10g}") or 1.0
+
+    def _solver_name(self, loss):
+        """The solver's key; "auto" by the loss."""
+        return self.solver if self.solver != "auto" else "newton" if np.isfinite(loss.lipschitz) else "cvxpy"
+
+    def _solver(self, loss, start):
+        """The solver with what is left of the time, and the progress line."""
+        share = 0.6 if self.certify is True else 1.0
+        left = None if self.max_time is None else max(share * self.max_time - (perf_counter() - start), 0.0)
+        solver = SOLVERS[self._solver_name(loss)](tol=self.tol, max_iter=self.max_iter, max_time=left)
+        return solver, _Progress() if self.verbose else None
+
+    def _keep(self, fit):
+        """The attributes of a fitted estimator, and a warning if it is not optimal."""
+        self.network_ = fit.network
+        self.arrangement_ = fit.arrangement
+        self.alpha_ = fit.alpha
+        self.alpha_max_ = fit.alpha_max
+        self.result_ = fit.result
+        self.certificate_ = fit.certificate
+        self.n_iter_ = max(fit.result.n_iter, 1)
+        if fit.result.status != "optimal":
+            warnings.warn(
+                f"status {fit.result.status!r}: {fit.result.message}. Relative gap {fit.result.relative_gap:.1e}, "
+                f"tol {self.tol}.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _arrangement(self, X, lifted, keep):
+        """The list of patterns that ``patterns`` asks for."""
+        if isinstance(self.patterns, Arrangement):
+            given = self.patterns
+            whole = np.column_stack([X, np.ones(len(X))]) if self.hidden_bias != "none" else X
+            if given.n_samples != len(keep) or len(given.gates) != lifted.shape[1]:
+                raise ValueError(
+                    f"patterns must be an Arrangement of {len(keep)} samples and {lifted.shape[1]} gate rows"
+                    f"{' (the features and a ones column, for hidden_bias=' + repr(self.hidden_bias) + ')'}, got one "
+                    f"of {given.n_samples} samples and {len(given.gates)} gate rows."
+                )
+            if not given.belongs_to(whole):
+                raise ValueError(
+                    "patterns must be an Arrangement of the X of this fit, got one of other data: its gates do not "
+                    "give its patterns on X, or it is complete for another X."
+                )
+            return given if keep.all() else given.rows(keep)
+        random_state = check_random_state(self.random_state)
+        exact = self.patterns == "exact"
+        if self.patterns == "auto":
+            exact = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) <= self.n_patterns
+        if exact:
+            return enumerate_patterns(lifted)
+        seed = random_state.randint(np.iinfo(np.int32).max)
+        return sample_patterns(lifted, self.n_patterns, random_state=seed)
+
+    def _previous_network(self, n_outputs, rows):
+        """The network to start from: of the previous fit, if ``warm_start`` and it is of the same kind, or init."""
+        network = getattr(self, "network_", None) if self.warm_start else None
+        if network is None and self.init is not None:
+            return self._initial_network(n_outputs, rows)
+        if network is None or not network.n_neurons or network.hidden_weights.shape[1] != rows.shape[1]:
+            return None
+        same = network.n_outputs == n_outputs and (network.gate_weights is None) == (self.activation == "relu")
+        return network if same and (self.hidden_bias != "none" or not network.hidden_biases.any()) else None
+
+    def _initial_network(self, n_outputs, rows):
+        """``init`` as a Network; ValueError when it does not fit the data or the activation."""
+        try:
+            network = network_from(self.init, hidden_bias=self.hidden_bias)
+        except ValueError as error:
+            raise ValueError(f"init does not fit: {error}") from None
+        n_features = network.hidden_weights.shape[1]
+        if n_features != rows.shape[1] or network.n_outputs != n_outputs:
+            raise ValueError(
+                f"init must have {rows.shape[1]} features and {n_outputs} outputs, got {n_features} features and "
+                f"{network.n_outputs} outputs."
+            )
+        if (network.gate_weights is None) != (self.activation == "relu"):
+            raise ValueError(f"init must be a {self.activation} network for activation={self.activation!r}.")
+        return network.balance()
+
+    def _check_parameters(self, losses):
+        """ValueError that names the parameter, what was expected and what came."""
+
+        def number(name, kind, low, *, strict=False, special=()):
+            value = getattr(self, name)
+            if any(value is s or (isinstance(value, str) and value == s) for s in special):
+                return
+            good = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
+            if not good or value < low or (strict and value == low):
+                what = "an integer" if kind is Integral else "a finite number"
+                extra = "".join(f" or {s!r}" for s in special)
+                raise ValueError(f"{name} must be {what} {'>' if strict else '>='} {low}{extra}, got {value!r}.")
+
+        def choice(name, options):
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in options:
+                raise ValueError(f"{name} must be one of {sorted(options)}, got {value!r}.")
+
+        number("alpha", Real, 0, strict=True, special=("auto",))
+        number("n_patterns", Integral, 1)
+        number("tol", Real, 0)
+        number("max_iter", Integral, 1)
+        number("max_time", Real, 0, special=(None,))
+        number("verbose", Integral, 0) if not isinstance(self.verbose, bool) else None
+        choice("activation", ACTIVATIONS)
+        choice("solver", ["auto", *SOLVERS])
+        choice("hidden_bias", ["penalized", "free", "none"])
+        if self.hidden_bias == "free":
+            if self.activation != "relu":
+                raise ValueError(
+                    "hidden_bias='free' needs activation='relu', got 'gated_relu': without a cone a free bias is a "
+                    "free step function of the gate, and enough of those fit anything."
+                )
+            if not self.fit_intercept:
+                raise ValueError(
+                    "hidden_bias='free' needs fit_intercept=True, got False: a neuron with zero weights and a free "
+                    "bias is a free constant."
+                )
+        if not isinstance(self.patterns, Arrangement):
+            choice("patterns", ["auto", "exact", "sampled", "adaptive"])
+        for name in ("fit_intercept", "skip_connection", "warm_start"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+        if not (
+            isinstance(self.certify, (bool, np.bool_)) or (isinstance(self.certify, str) and self.certify == "auto")
+        ):
+            raise ValueError(f'certify must be True, False or "auto", got {self.certify!r}.')
+        if isinstance(self.loss, str):
+            choice("loss", losses)
+        elif get_loss(self.loss).name not in losses:
+            raise ValueError(f"loss must be one of {sorted(losses)} or an instance of those, got {self.loss!r}.")
+
+    @property
+    def coefs_(self):
+        """[(n_features, n_neurons), (n_neurons, n_outputs)], the shapes of MLPRegressor.
+
+        Gates are in ``network_``, the weights of a skip connection in ``network_.skip_weights``.
+        """
+        network = self.network_
+        return [network.hidden_weights.T, network.output_weights.reshape(network.n_neurons, network.n_outputs)]
+
+    @property
+    def intercepts_(self):
+        """[(n_neurons,), (n_outputs,)], the shapes of MLPRegressor; not the weights of a skip connection."""
+        network = self.network_
+        return [network.hidden_biases, np.broadcast_to(network.output_bias, (network.n_outputs,))]
+
+    def _scores(self, X):
+        check_is_fitted(self, "network_")
+        return self.network_.predict(validate_data(self, X, dtype=float, reset=False))
+
+
+def check_weights(sample_weight, n_samples):
+    """Weights as a float vector, or a ValueError that says what is wrong."""
+    if sample_weight is None:
+        return np.ones(n_samples)
+    try:
+        weights = np.asarray(sample_weight, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight must be numeric of shape ({n_samples},): {error}") from None
+    if weights.ndim == 0:
+        weights = np.full(n_samples, float(weights))
+    if weights.shape != (n_samples,):
+        raise ValueError(f"sample_weight must have shape ({n_samples},), got {weights.shape}.")
+    if not np.isfinite(weights).all() or weights.min() < 0:
+        raise ValueError(f"sample_weight must be finite and non-negative, got a smallest value of {weights.min()}.")
+    if not weights.any():
+        raise ValueError("sample_weight must be positive for at least one sample, got only zeros.")
+    return weights
+
+
+class _Progress:
+    """One line on standard error, rewritten in place on a terminal, repeated every two seconds elsewhere."""
+
+    def __init__(self):
+        self.live = sys.stderr.isatty()
+        self.shown = -np.inf
+        self.line = ""
+
+    def __call__(self, entry):
+        self.line = (
+            f"iteration {entry['iteration']:6d}  objective {entry['objective']:.6g}  relative gap "
+            f"{entry['relative_gap']:.1e}  neurons {entry['blocks']:4d}  {entry['seconds']:.1f} s"
+        )
+        if entry["seconds"] - self.shown >= (0.1 if self.live else 2.0):
+            self.shown = entry["seconds"]
+            sys.stderr.write(f"\r\x1b[K{self.line}" if self.live else f"{self.line}\n")
+            sys.stderr.flush()
+
+    def close(self):
+        sys.stderr.write(f"\r\x1b[K{self.line}\n" if self.live else f"{self.line}\n")
+        sys.stderr.flush()
