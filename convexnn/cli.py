@@ -358,7 +358,7 @@ def _export(arguments: argparse.Namespace) -> None:
             warnings.simplefilter("always", UserWarning)
             mlp = to_sklearn(network, **task, **({"alpha": facts["alpha"]} if "alpha" in facts else {}))
         joblib.dump(mlp, out)
-        load = f"joblib.load({out!r})"
+        load = ["import joblib", f"model = joblib.load({out!r})"]
         for warning in caught:
             print(f"note            {warning.message}")
     elif to == "torch":
@@ -368,19 +368,21 @@ def _export(arguments: argparse.Namespace) -> None:
         with open(out, "wb") as file:
             torch.save(module.state_dict(), file)
         (width, d), k = module[0].weight.shape, module[2].out_features
-        load = (
-            f"from torch import nn; model = nn.Sequential(nn.Linear({d}, {width}), nn.ReLU(), nn.Linear({width}, {k}))"
-            f".to(torch.{dtype}); model.load_state_dict(torch.load({out!r}, weights_only=True))"
-        )
+        load = [
+            "import torch",
+            f"layers = torch.nn.Linear({d}, {width}), torch.nn.ReLU(), torch.nn.Linear({width}, {k})",
+            f"model = torch.nn.Sequential(*layers).to(torch.{dtype})",
+            f"model.load_state_dict(torch.load({out!r}, weights_only=True))",
+        ]
     elif to == "onnx":
         to_onnx(network, out, dtype=dtype, **task, **facts)
-        load = f"onnxruntime.InferenceSession({out!r})"
+        load = ["import onnxruntime", f"model = onnxruntime.InferenceSession({out!r})"]
     else:
         save_safetensors(network, out, **task, **facts)
-        load = f"convexnn.export.load_safetensors({out!r})"
+        load = ["from convexnn.export import load_safetensors", f"model = load_safetensors({out!r})"]
     print(f"network         {network}")
-    print(f"load with       {load}")
     print(f"saved           {out}")
+    print("load with       " + "\n                ".join(load))
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -221,7 +221,7 @@ def to_onnx(
     nodes, constants, outputs = [], [], []
 
     def constant(label, value):
-        constants.append(onnx.numpy_helper.from_array(np.array(value, order="C"), label))
+        constants.append(onnx.numpy_helper.from_array(np.asarray(value), label))
         return label
 
     def node(kind, inputs, output, **attributes):

@@ -1,5 +1,6 @@
 """Export: other software predicts what the network predicts, and files say what they are."""
 
+import importlib.util
 import json
 import pickle
 import re
@@ -260,6 +261,11 @@ def test_onnx_regression(any_network, dtype):
         assert np.array_equal(kept["hidden_weights"], network.hidden_weights.astype(dtype))
 
 
+def test_onnx_gates_are_open_at_zero():
+    network = Network(np.ones((1, 1)), np.ones(1), np.ones(1), 0.0, np.zeros((1, 1)), np.zeros(1))
+    assert run(to_onnx(network), np.array([[2.0], [-3.0]]))["prediction"].tolist() == [3.0, -2.0]
+
+
 LABELS = {
     "int64": (np.array([2, 5, 11]), np.int64),
     "int8": (np.array([-1, 3], dtype=np.int8), np.int64),
@@ -493,7 +499,7 @@ def test_gates_stay_at_home():
         with pytest.raises(ValueError, match=r"gates.*to_relu\(X\)"):
             export(network)
     relu, _ = network.to_relu(X)
-    assert np.allclose(to_sklearn(relu).predict(X), network.predict(X))
+    assert np.allclose(to_sklearn(relu).predict(X), relu.predict(X), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("export", [to_sklearn, to_onnx])
@@ -573,10 +579,14 @@ def saved(tmp_path_factory, data):
 
 
 def command(capsys, *argv):
-    """The report of a command that succeeds."""
+    """The report of a command that succeeds: labels of 16 columns and their lines."""
     capsys.readouterr()
     assert cli.main([str(each) for each in argv]) == 0
-    return {line[:16].strip(): line[16:] for line in capsys.readouterr().out.splitlines()}
+    said, label = {}, ""
+    for line in capsys.readouterr().out.splitlines():
+        label = line[:16].strip() or label
+        said[label] = f"{said[label]}\n{line[16:]}" if label in said else line[16:]
+    return said
 
 
 def fails(capsys, *argv, words):
@@ -595,7 +605,7 @@ def test_command(capsys, tmp_path, saved, name):
     table = pd.read_csv(saved / f"{'number' if name == 'arrays' else name}.csv")
     X, z = table[["a", "b", "c"]], network.predict(table[["a", "b", "c"]])
     said = command(capsys, "export", model, "--out", tmp_path / "m.joblib")
-    assert said["saved"] == str(tmp_path / "m.joblib") and "joblib.load" in said["load with"]
+    assert said["saved"] == str(tmp_path / "m.joblib")
     assert ("note" in said) == (name == "hinge")
     mlp = joblib.load(tmp_path / "m.joblib")
     command(capsys, "export", model, "--out", tmp_path / "m.onnx")
@@ -627,6 +637,11 @@ def test_command_dtype_and_format(capsys, tmp_path, saved):
     out = tmp_path / "model.bin"
     command(capsys, "export", saved / "number.npz", "--to", "onnx", "--dtype", "float32", "--out", out)
     assert onnx.load(out).graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        command(capsys, "export", saved / "number.npz", "--to", "torch", "--dtype", "float32", "--out", out)
+        assert {each.dtype for each in torch.load(out, weights_only=True).values()} == {torch.float32}
     command(capsys, "export", saved / "number.npz", "--to", "safetensors", "--out", out)
     same(load_safetensors(out), Network.load(saved / "number.npz"))
 
@@ -639,17 +654,23 @@ def test_an_audited_network_can_be_exported(capsys, tmp_path, saved):
     assert facts["scope"] == "global" and facts["method"] and facts["loss"] == "squared"
 
 
-@pytest.mark.parametrize("dtype", BARS)
-def test_command_torch(capsys, tmp_path, saved, dtype):
-    """The printed lines load the file."""
-    pytest.importorskip("torch")
-    out = tmp_path / "m.pt"
-    said = command(capsys, "export", saved / "class.npz", "--out", out, "--dtype", dtype)
-    X = pd.read_csv(saved / "class.csv")[["a", "b", "c"]].to_numpy()
-    code = f"import torch; {said['load with']}; print(model(torch.zeros(1, 3).to(torch.{dtype})).tolist())"
+PREDICT = {
+    "joblib": "model.predict_proba([[1.0, 2.0, 3.0]])",
+    "pt": "torch.softmax(model(torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)), 1)",
+    "onnx": "model.run(['probabilities'], {'X': [[1.0, 2.0, 3.0]]})[0]",
+    "safetensors": "__import__('scipy').special.softmax(model.predict([[1.0, 2.0, 3.0]]), axis=1)",
+}
+
+
+@pytest.mark.parametrize("ending", PREDICT)
+def test_the_printed_lines_load_the_file(capsys, tmp_path, saved, ending):
+    if ending == "pt":
+        pytest.importorskip("torch")
+    said = command(capsys, "export", saved / "class.npz", "--out", tmp_path / f"m.{ending}")
+    code = f"import warnings\nwarnings.simplefilter('ignore')\n{said['load with']}\nprint({PREDICT[ending]}.tolist())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    expected = Network.load(saved / "class.npz").predict(np.zeros((1, 3)))
-    assert np.allclose(json.loads(done.stdout), expected, rtol=0, atol=BARS[dtype] * 10 * np.abs(X).max())
+    expected = softmax(Network.load(saved / "class.npz").predict([[1.0, 2.0, 3.0]]), axis=1)
+    assert np.allclose(json.loads(done.stdout), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
