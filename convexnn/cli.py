@@ -1,4 +1,4 @@
-"""Command line: ``convexnn fit DATA``, ``convexnn predict MODEL FILE`` and ``convexnn audit MODEL DATA``."""
+"""Command line: ``convexnn fit DATA``, ``predict MODEL FILE``, ``audit MODEL DATA`` and ``export MODEL --out FILE``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+import joblib
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn import datasets
@@ -23,10 +24,14 @@ from sklearn.preprocessing import StandardScaler
 from convexnn.activations import ACTIVATIONS
 from convexnn.audit import audit, network_from
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
-from convexnn.losses import LOSSES
+from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
+from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
+from convexnn.result import relative_gap
 from convexnn.solvers import SOLVERS
 
+#: File extension of each format of ``export``.
+FORMATS = {"sklearn": ".joblib", "torch": ".pt", "onnx": ".onnx", "safetensors": ".safetensors"}
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 
 
@@ -52,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader, such as head, has seen enough: what is left in the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         text = " ".join(str(error).split())
         print(f"convexnn: error: {text}", file=sys.stderr)
         return 2
@@ -127,6 +132,18 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--max-time", type=float, metavar="SECONDS", help="limit, shared by all that is done")
     check.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
     check.add_argument("--out", metavar="POLISHED.npz", help="where to save the best network found")
+
+    export = commands.add_parser("export", help="write a saved network for other software; it takes raw features")
+    export.set_defaults(run=_export)
+    export.add_argument("model", metavar="MODEL.npz", help="saved by fit or audit, or arrays as for audit")
+    export.add_argument("--out", metavar="FILE", required=True, help="where to write")
+    export.add_argument(
+        "--to",
+        choices=list(FORMATS),
+        help="a pickled MLPRegressor or MLPClassifier (.joblib), the state_dict of a torch Sequential (.pt), ONNX with "
+        "the certificate in its metadata (.onnx), or weights with the same (.safetensors); default: by FILE's ending",
+    )
+    export.add_argument("--dtype", choices=["float64", "float32"], help="of torch and onnx (default: float64)")
     return parser
 
 
@@ -230,6 +247,8 @@ def _save(path, model, mean, scale, features, task) -> None:
         objective=certificate.objective,
         lower_bound=certificate.lower_bound,
         scope=certificate.scope,
+        method=certificate.method,
+        certificate=str(certificate),
     )
     if task == "classification":
         extra["classes"] = model.classes_
@@ -306,17 +325,64 @@ def _save_audited(path, report, extra, alpha, loss, mean, scale):
         best, objective = report.improved, report.improved_objective
     about = ("task", "feature_names", "feature_mean", "feature_scale", "classes")
     kept = {name: extra[name] for name in about if name in extra} | ({} if loss is None else {"loss": loss})
-    bound = -np.inf if report.lower_bound is None else report.lower_bound
-    scope = "none" if report.lower_bound is None else "global"
+    kept |= dict(alpha=alpha, objective=objective, lower_bound=-np.inf, scope="none")
+    if report.lower_bound is not None:
+        kept |= dict(lower_bound=report.lower_bound, scope="global", method=report.certificate.method)
     with open(path, "wb") as file:
-        raw = best.for_raw_inputs(mean, scale)
-        raw.save(file, **kept, alpha=alpha, objective=objective, lower_bound=bound, scope=scope)
+        best.for_raw_inputs(mean, scale).save(file, **kept)
 
 
 def _extra(path) -> dict:
     """All arrays of a model's file."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    network, extra, out = network_from(arguments.model), _extra(arguments.model), arguments.out
+    by_ending = {ending: name for name, ending in FORMATS.items()}
+    to = arguments.to or by_ending.get(Path(out).suffix)
+    if to is None:
+        raise ValueError(f"--to must be given, one of {', '.join(FORMATS)}: the ending of {out!r} does not say it.")
+    if arguments.dtype and to not in ("torch", "onnx"):
+        raise ValueError(f"--dtype is for torch and onnx, got {arguments.dtype} for {to}, which is in float64.")
+    dtype = arguments.dtype or "float64"
+    task = {name: extra[name] for name in ("classes", "feature_names") if name in extra}
+    task["loss"] = get_loss(str(extra["loss"]), network.n_outputs) if "loss" in extra else None
+    stated = ("alpha", "objective", "lower_bound", "scope", "method", "certificate")
+    facts = {name: extra[name].item() for name in stated if name in extra}
+    if {"objective", "lower_bound"} <= set(facts):
+        facts["relative_gap"] = relative_gap(facts["objective"], facts["lower_bound"])
+    if to == "sklearn":
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            mlp = to_sklearn(network, **task, **({"alpha": facts["alpha"]} if "alpha" in facts else {}))
+        joblib.dump(mlp, out)
+        load = ["import joblib", f"model = joblib.load({out!r})"]
+        for warning in caught:
+            print(f"note            {warning.message}")
+    elif to == "torch":
+        module = to_torch(network, dtype=dtype)
+        import torch
+
+        with open(out, "wb") as file:
+            torch.save(module.state_dict(), file)
+        (width, d), k = module[0].weight.shape, module[2].out_features
+        load = [
+            "import torch",
+            f"layers = torch.nn.Linear({d}, {width}), torch.nn.ReLU(), torch.nn.Linear({width}, {k})",
+            f"model = torch.nn.Sequential(*layers).to(torch.{dtype})",
+            f"model.load_state_dict(torch.load({out!r}, weights_only=True))",
+        ]
+    elif to == "onnx":
+        to_onnx(network, out, dtype=dtype, **task, **facts)
+        load = ["import onnxruntime", f"model = onnxruntime.InferenceSession({out!r})"]
+    else:
+        save_safetensors(network, out, **task, **facts)
+        load = ["from convexnn.export import load_safetensors", f"model = load_safetensors({out!r})"]
+    print(f"network         {network}")
+    print(f"saved           {out}")
+    print("load with       " + "\n                ".join(load))
 
 
 def _predict(arguments: argparse.Namespace) -> None:

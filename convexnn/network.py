@@ -400,6 +400,28 @@ class Network:
                     found = {name: file[name] for name in file.files if name in cls.__dataclass_fields__}
             except (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile) as error:
                 raise ValueError(f"{path} is not an .npz file of a network: {error}") from None
+        return cls.from_weights(found, path)
+
+    @classmethod
+    def from_weights(cls, found: dict, path: str | PathLike) -> Network:
+        """The network of the arrays that a file holds, once they are checked.
+
+        Parameters
+        ----------
+        found : dict of arrays
+            Parameters of Network by name.
+        path : str or path
+            The file, for error messages.
+
+        Returns
+        -------
+        network : Network
+
+        Raises
+        ------
+        ValueError
+            When weights are missing or their shapes do not match.
+        """
         needed = {"hidden_weights", "hidden_biases", "output_weights", "output_bias"}
         needed |= {"gate_weights", "gate_biases"} if {"gate_weights", "gate_biases"} & set(found) else set()
         if needed - set(found):

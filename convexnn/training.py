@@ -26,6 +26,7 @@ from convexnn.adaptive import blocks_in, blocks_of, search_alpha_max, solve_adap
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import network_from
 from convexnn.certificate import Certificate, bare_problem, certify_listed, is_quick, prove, proved
+from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.result import Result
@@ -396,6 +397,89 @@ class TwoLayerNetwork(BaseEstimator):
         """[(n_neurons,), (n_outputs,)], the shapes of MLPRegressor; not the weights of a skip connection."""
         network = self.network_
         return [network.hidden_biases, np.broadcast_to(network.output_bias, (network.n_outputs,))]
+
+    def to_sklearn(self):
+        """This network as a fitted MLPRegressor or MLPClassifier; see ``convexnn.export.to_sklearn``.
+
+        Returns
+        -------
+        model : MLPRegressor or MLPClassifier
+            With the same predictions and ``alpha``; it takes this one's place after a scaler.
+
+        Raises
+        ------
+        ValueError
+            When the network has gates.
+        """
+        check_is_fitted(self, "network_")
+        return to_sklearn(self.network_, alpha=self.alpha_, **self._task())
+
+    def to_torch(self, *, dtype="float64"):
+        """This network as a torch Sequential(Linear, ReLU, Linear); see ``convexnn.export.to_torch``.
+
+        Parameters
+        ----------
+        dtype : {"float64", "float32"} or torch.dtype, default="float64"
+            Of the weights.
+
+        Returns
+        -------
+        model : torch.nn.Sequential
+            Its output is a column for each output: predictions, or the scores of ``decision_function``.
+
+        Raises
+        ------
+        ImportError
+            When torch is not installed.
+        ValueError
+            When the network has gates.
+        """
+        check_is_fitted(self, "network_")
+        return to_torch(self.network_, dtype=dtype)
+
+    def to_onnx(self, path=None, *, dtype="float64"):
+        """This network as an ONNX model with its certificate in the metadata; see ``convexnn.export.to_onnx``.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write the model.
+        dtype : {"float64", "float32"}, default="float64"
+            Of weights and input.
+
+        Returns
+        -------
+        model : onnx.ModelProto
+            Input "X"; output "prediction", or "label" and "probabilities" (without the log loss "scores").
+
+        Raises
+        ------
+        ImportError
+            When onnx is not installed.
+        """
+        check_is_fitted(self, "network_")
+        return to_onnx(self.network_, path, dtype=dtype, certificate=self.certificate_, **self._task())
+
+    def to_safetensors(self, path):
+        """Write the weights and the certificate to a file; see ``convexnn.export.save_safetensors``.
+
+        Parameters
+        ----------
+        path : str or path
+            File name; ``convexnn.export.load_safetensors`` reads the network back.
+
+        Raises
+        ------
+        ImportError
+            When safetensors is not installed.
+        """
+        check_is_fitted(self, "network_")
+        save_safetensors(self.network_, path, certificate=self.certificate_, **self._task())
+
+    def _task(self):
+        """What an export must know beside the weights."""
+        names, classes = getattr(self, "feature_names_in_", None), getattr(self, "classes_", None)
+        return dict(loss=self.certificate_.loss, classes=classes, feature_names=names)
 
     def _scores(self, X):
         check_is_fitted(self, "network_")

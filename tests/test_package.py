@@ -54,7 +54,7 @@ ONLY = {
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 #: Optional or heavy: never loaded by `import convexnn`.
-LAZY = ["cvxpy", "torch", "matplotlib", "onnx", "onnxruntime"]
+LAZY = ["cvxpy", "torch", "matplotlib", "onnx", "onnxruntime", "safetensors"]
 
 
 def module_id(path):
