@@ -5,6 +5,7 @@ from convexnn.audit import Audit, audit, network_from, polish
 from convexnn.certificate import Certificate, certify
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
+from convexnn.plots import ArrangementDisplay, CertificateDisplay, ConvergenceDisplay, NeuronDisplay, PathDisplay
 from convexnn.result import Result
 from convexnn.scenario import ScenarioBound, scenario_bound
 
@@ -12,11 +13,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Arrangement",
+    "ArrangementDisplay",
     "Audit",
     "Certificate",
+    "CertificateDisplay",
+    "ConvergenceDisplay",
     "ConvexReLUClassifier",
     "ConvexReLURegressor",
     "Network",
+    "NeuronDisplay",
+    "PathDisplay",
     "Result",
     "ScenarioBound",
     "audit",
