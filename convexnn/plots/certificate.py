@@ -138,7 +138,7 @@ class CertificateDisplay:
         if isinstance(output, bool) or not (isinstance(output, (int, np.integer)) and 0 <= output < theta.shape[1]):
             raise ValueError(f"output must be an integer from 0 to {theta.shape[1] - 1}, got {output!r}.")
         # What the penalty leaves beyond the prices is part of the gap, whatever the loss: for other data it is not.
-        outer = network.output_weights.reshape(network.n_neurons, -1)
+        outer = network.output_weights.reshape(network.n_neurons, network.n_outputs)
         left = certificate.alpha * network.path_norms.sum() - float((theta * (network.hidden(X) @ outer)).sum())
         rounding = 1e-6 * max(abs(certificate.objective), 1e-3 * np.abs(theta).sum())
         if left > certificate.gap + rounding:

@@ -49,7 +49,7 @@ class NeuronDisplay:
     ax_, figure_
         Axes and figure.
     artist_
-        Stem lines, scatter or image.
+        Stem lines, two scatters (positive and negative neurons), or image.
     order_ : int array
         Neurons that are drawn, in their order.
     """
@@ -97,7 +97,7 @@ class NeuronDisplay:
         weights, biases = hyperplanes(network)
         lengths = np.linalg.norm(weights, axis=1)
         safe = np.where(lengths > 0, lengths, np.nan)
-        outer = np.linalg.norm(network.output_weights.reshape(network.n_neurons, -1), axis=1)
+        outer = np.linalg.norm(network.output_weights.reshape(network.n_neurons, network.n_outputs), axis=1)
         display = cls(
             network=network,
             directions=weights / safe[:, None],
@@ -142,6 +142,8 @@ class NeuronDisplay:
         -------
         display : NeuronDisplay
         """
+        if not max_neurons >= 1:
+            raise ValueError(f"max_neurons must be at least 1, got {max_neurons!r}.")
         n_features = self.network.hidden_weights.shape[1]
         rows = min(self.network.n_neurons, max_neurons)
         size = (6.4, 4.4) if n_features < 3 else (min(3.4 + 0.45 * n_features, 12.0), 2.0 + 0.26 * rows)
@@ -198,10 +200,13 @@ class NeuronDisplay:
         inside, names = network.hidden_weights, list(self.feature_names)
         if network.hidden_bias != "free" and np.any(network.hidden_biases):
             inside, names = np.column_stack([inside, network.hidden_biases]), [*names, "bias"]
+        if not rows:
+            self.artist_ = ax.text(0.5, 0.5, "no neurons", ha="center", transform=ax.transAxes)
+            return self
         lengths = np.linalg.norm(inside, axis=1, keepdims=True)
         weights = (inside / np.where(lengths > 0, lengths, 1.0))[self.order_]
         options = dict(cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest") | kwargs
-        self.artist_ = ax.imshow(weights.reshape(rows, len(names)), **options)
+        self.artist_ = ax.imshow(weights, **options)
         self.figure_.colorbar(self.artist_, ax=ax, label="unit weight")
         output, sign = outputs_and_signs(network)
         labels = output_labels(network, self.classes)
