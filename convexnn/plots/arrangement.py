@@ -216,7 +216,7 @@ class ArrangementDisplay:
             self.surface_ = ax.pcolormesh(
                 self.xx0, self.xx1, self.response, cmap=grey, shading="nearest", rasterized=True
             )
-            handles.append(Patch(facecolor="0.85", label="darker: more neurons active"))
+            handles.append(Patch(facecolor="0.85", label=f"{self.n_cells} cells, darker: more active"))
         elif many:
             tints = ListedColormap([COLORS[k % len(COLORS)] for k in range(self.network.n_outputs)])
             options = dict(cmap=tints, vmin=-0.5, vmax=self.network.n_outputs - 0.5, shading="nearest", rasterized=True)
@@ -245,8 +245,10 @@ class ArrangementDisplay:
         normals = (hyperplanes(self.network)[0] * ranges)[there]
         normals = ranges * normals / np.linalg.norm(normals, axis=1, keepdims=True)
         colors = [color for color, shown in zip(neuron_colors(self.network), there) if shown]
+        # Off the middle, where lines cross; twins of opposite direction get an arrow at each end.
+        feet = 0.8 * self.segments[there][:, 0] + 0.2 * self.segments[there][:, 1]
         fixed = dict(angles="xy", scale_units="xy", scale=1, width=0.006, zorder=4)
-        self.arrows_ = ax.quiver(*self.segments[there].mean(axis=1).T, *(0.06 * normals).T, color=colors, **fixed)
+        self.arrows_ = ax.quiver(*feet.T, *(0.06 * normals).T, color=colors, **fixed)
         self.samples_ = []
         look = dict(s=26, edgecolors="white", linewidths=0.6, zorder=3)
         if self.y is None or real:
@@ -265,7 +267,8 @@ class ArrangementDisplay:
             label = "prediction" if self.classes is None else f"score, positive for class {self.classes[-1]}"
             self.figure_.colorbar(self.surface_, ax=ax, label=label)
         labelled = [] if self.y is None or real else self.samples_
-        legend_above(ax, labelled + neuron_handles(self.network, self.classes, "line") + handles)
+        neurons = neuron_handles(self.network, self.classes, "line", bool(labelled))
+        legend_above(ax, labelled + neurons + handles)
         ax.set(xlim=(self.xx0.min(), self.xx0.max()), ylim=(self.xx1.min(), self.xx1.max()))
         ax.set(xlabel=self.feature_names[0], ylabel=self.feature_names[1])
         return self

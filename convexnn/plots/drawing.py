@@ -40,14 +40,15 @@ def legend_above(ax, handles=None):
     handles = ax.get_legend_handles_labels()[0] if handles is None else handles
     if not handles:
         return
-    import matplotlib as mpl
-
-    # In points: a letter is half as wide as high, the sample of a line and the gaps are four.
-    letter = mpl.font_manager.FontProperties(size=mpl.rcParams["legend.fontsize"]).get_size_in_points()
-    column = letter * (4 + 0.52 * max(len(handle.get_label()) for handle in handles))
-    width = 72 * ax.get_position().width * ax.figure.get_figwidth()
+    if ax.get_legend():
+        ax.get_legend().remove()
+    # The layout decides how wide the axes are; the canvas knows the figure that a subfigure belongs to.
+    ax.figure.canvas.figure.draw_without_rendering()
     place = dict(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, columnspacing=1.2, handlelength=1.8)
-    ax.legend(handles=handles, ncols=int(np.clip(width / column, 1, len(handles))), frameon=False, **place)
+    for ncols in range(len(handles), 0, -1):
+        legend = ax.legend(handles=handles, ncols=ncols, frameon=False, **place)
+        if legend.get_window_extent().width <= ax.get_window_extent().width:
+            break
 
 
 def fitted(estimator, attribute):
@@ -97,8 +98,11 @@ def output_labels(network, classes):
     return [f"{'output' if classes is None else 'class'} {label}" for label in labels]
 
 
-def neuron_handles(network, classes, kind):
-    """Legend entries for the colours of neurons: "line" (dashed if negative), "stem" or "marker" (down if negative)."""
+def neuron_handles(network, classes, kind, classes_shown=False):
+    """Legend entries for the colours of neurons: "line" (dashed if negative), "stem" or "marker" (down if negative).
+
+    One for all where the legend shows the colours of the classes already.
+    """
     from matplotlib.lines import Line2D
 
     def handle(color, label, sign):
@@ -113,6 +117,8 @@ def neuron_handles(network, classes, kind):
         return [handle(*pair) for pair in pairs if pair[2] in sign]
     labels = output_labels(network, classes)
     handles = [handle(COLORS[k % len(COLORS)], f"neuron of {labels[k]}", 1) for k in np.unique(output)]
+    if classes_shown:
+        handles = [handle("black", "neuron of the class", 1)]
     return handles + [handle("black", "negative weight", -1)] if -1 in sign and kind != "stem" else handles
 
 

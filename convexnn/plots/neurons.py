@@ -185,7 +185,7 @@ class NeuronDisplay:
         for sign, marker in ((1, "^"), (-1, "v")):
             here = np.flatnonzero(signs == sign)
             here = here[np.argsort(-areas[here])]
-            own = dict(s=np.maximum(areas[here], 12.0), c=colors[here], marker=marker)
+            own = dict(s=np.maximum(areas[here], 20.0), c=colors[here], marker=marker)
             self.artist_.append(ax.scatter(angles[here], self.offsets[chosen][here], **(own | options)))
         ax.set(xlim=(-184, 184), xticks=np.arange(-180, 181, 60))
         ax.set_xlabel(f"angle of w in the plane ({self.feature_names[0]}, {self.feature_names[1]}), degrees")
