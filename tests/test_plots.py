@@ -50,6 +50,7 @@ def fits():
         (2, "free"),
         (2, "none"),
         (3, "none"),
+        (3, "free"),
     ]:
         X = rng.standard_normal((11, d))
         y = np.abs(X[:, 0]) - np.maximum(X.sum(axis=1), 0) + 0.3 * rng.standard_normal(11)
@@ -503,14 +504,14 @@ def price(theta, X, w, b, alpha):
 
 class TestCertificate:
     @pytest.mark.parametrize(
-        "case", [(2, "none"), (1, "penalized"), (1, "free"), (2, "penalized"), (2, "free"), (3, "none")]
+        "case", [(2, "none"), (1, "penalized"), (1, "free"), (2, "penalized"), (2, "free"), (3, "none"), (3, "free")]
     )
     def test_prices_stay_below_the_limit_and_touch_it_at_the_neurons(self, case, fits):
         model, X, _ = fits[case]
         certificate, network = model.certificate_, model.network_
         display = CertificateDisplay.from_estimator(model, X)
         assert np.abs(display.prices).max() <= 1 + 1e-9
-        flat = case != (2, "penalized") and case != (3, "none")
+        flat = case not in ((2, "penalized"), (3, "none"), (3, "free"))
         assert len(display.neurons) == network.n_neurons if flat else 2 <= len(display.neurons) <= network.n_neurons
         for k, j in enumerate(display.neurons):
             w, b = network.hidden_weights[j], network.hidden_biases[j]
@@ -660,7 +661,7 @@ class TestCertificate:
         with pytest.raises(ValueError, match="certificate must be of a ReLU network, got a gated one"):
             CertificateDisplay.from_estimator(gated, X)
         bare = SimpleNamespace(network=None, lower_bound=0.0)
-        with pytest.raises(ValueError, match="certificate must have a network and a lower bound"):
+        with pytest.raises(ValueError, match="certificate must have a network, an alpha and a lower bound"):
             CertificateDisplay.from_certificate(bare, X)
 
     def test_no_neurons(self, fits):

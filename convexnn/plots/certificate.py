@@ -11,6 +11,10 @@ from convexnn.plots.drawing import NEGATIVE, POSITIVE, check_names, fitted, lege
 IN_PLANE = 1e-6
 # Entries of the matrix samples x points held at once.
 BATCH = 4_000_000
+OTHER_DATA = (
+    "X must be the training data, in the order of the fit and without samples of weight zero: with this X the "
+    "certificate would have {}."
+)
 
 
 class CertificateDisplay:
@@ -121,8 +125,8 @@ class CertificateDisplay:
             When the certificate has no dual point or network, X is not the training data, or an option does not fit.
         """
         network, X = certificate.network, check_data(X)
-        if network is None or not np.isfinite(certificate.lower_bound):
-            raise ValueError("certificate must have a network and a lower bound, got one without.")
+        if network is None or not np.isfinite(certificate.lower_bound + certificate.alpha):
+            raise ValueError("certificate must have a network, an alpha and a lower bound, got one without.")
         if network.gate_weights is not None:
             raise ValueError(
                 "certificate must be of a ReLU network, got a gated one: its prices belong to pairs of a gate and a "
@@ -139,15 +143,13 @@ class CertificateDisplay:
             raise ValueError(f"output must be an integer from 0 to {theta.shape[1] - 1}, got {output!r}.")
         # What the penalty leaves beyond the prices is part of the gap, whatever the loss: for other data it is not.
         outer = network.output_weights.reshape(network.n_neurons, network.n_outputs)
-        left = certificate.alpha * network.path_norms.sum() - float((theta * (network.hidden(X) @ outer)).sum())
+        slack = certificate.alpha * network.path_norms.sum() - float((theta * (network.hidden(X) @ outer)).sum())
         rounding = 1e-6 * max(abs(certificate.objective), 1e-3 * np.abs(theta).sum())
-        if left > certificate.gap + rounding:
-            raise ValueError(_OTHER_DATA.format("neurons whose prices are too low for its gap"))
+        if slack > certificate.gap + rounding:
+            raise ValueError(OTHER_DATA.format("neurons whose prices are too low for its gap"))
 
-        t, fed = (
-            theta[:, output] / certificate.alpha,
-            np.flatnonzero((outer[:, output] != 0) & (network.path_norms > 0)),
-        )
+        t = theta[:, output] / certificate.alpha
+        fed = np.flatnonzero((outer[:, output] != 0) & (network.path_norms > 0))
         inside = np.column_stack([network.hidden_weights, network.hidden_biases])[fed]
         lengths = np.linalg.norm(inside[:, :-1] if kind == "free" else inside, axis=1, keepdims=True)
         units = inside / lengths
@@ -158,10 +160,9 @@ class CertificateDisplay:
             where, shown = -units[:, 1] / units[:, 0], np.arange(len(fed))
             ends = X.min() - 0.05 * np.ptp(X), X.max() + 0.05 * np.ptp(X)
             positions = np.unique(np.concatenate([np.linspace(*ends, n_points), X[:, 0], where]))
-            ramps = [
-                _in_batches(lambda k, s=s: np.maximum(s * (X - positions[k]), 0.0).T @ t, positions, X) for s in (1, -1)
-            ]
-            prices, curves = np.array(ramps), ["active to the right", "active to the left"]
+            right = _in_batches(lambda k: np.maximum(X - positions[k], 0.0).T @ t, positions, X)
+            left = _in_batches(lambda k: np.maximum(positions[k] - X, 0.0).T @ t, positions, X)
+            prices, curves = np.array([right, left]), ["active to the right", "active to the left"]
             xlabel = f"{names[0]} at the knot of the neuron"
         else:
             rows = np.column_stack([X, np.ones(len(X))]) if kind == "penalized" else X
@@ -174,13 +175,13 @@ class CertificateDisplay:
             turn = np.radians(positions)
             circle, shadow = np.column_stack([np.cos(turn), np.sin(turn)]), rows @ basis.T
             if kind == "free":
-                prices = np.array(_in_batches(lambda k: _extreme_prices(shadow @ circle[k].T, t), positions, X))
+                prices = _in_batches(lambda k: _extreme_prices(shadow @ circle[k].T, t), positions, X)
                 curves = ["largest price over all biases", "smallest"]
             else:
                 prices = _in_batches(lambda k: np.maximum(shadow @ circle[k].T, 0.0).T @ t, positions, X)[None]
                 curves = ["price of u"]
         if certificate.scope == "global" and np.abs(prices).max() > 1 + 1e-6:
-            raise ValueError(_OTHER_DATA.format(f"a price of {np.abs(prices).max():.6g} alpha, which it excludes"))
+            raise ValueError(OTHER_DATA.format(f"a price of {np.abs(prices).max():.6g} alpha, which it excludes"))
         display = cls(
             positions=positions,
             prices=prices,
@@ -278,12 +279,6 @@ class CertificateDisplay:
         self.axes_[-1].set_xlabel(self.xlabel)
         legend_above(self.ax_)
         return self
-
-
-_OTHER_DATA = (
-    "X must be the training data, in the order of the fit and without samples of weight zero: with this X the "
-    "certificate would have {}."
-)
 
 
 def _in_batches(prices_at, positions, X):
