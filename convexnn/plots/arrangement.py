@@ -231,10 +231,11 @@ class ArrangementDisplay:
             self.surface_ = ax.contourf(self.xx0, self.xx1, self.response, 15, **options)
             if self.response.min() < 0 < self.response.max():
                 ax.contour(self.xx0, self.xx1, self.response, levels=[0.0], colors="black", linewidths=1.2)
+        crowd = np.sqrt(max(1.0, self.network.n_neurons / 20))
         norms, signs = self.network.path_norms, outputs_and_signs(self.network)[1]
         options = dict(
             colors=neuron_colors(self.network),
-            linewidths=1.2 + 2.8 * np.sqrt(norms / (norms.max(initial=0.0) or 1.0)),
+            linewidths=(1.2 + 2.8 * np.sqrt(norms / (norms.max(initial=0.0) or 1.0))) / crowd,
             linestyles=["-" if sign > 0 else (0, (4, 1.5)) for sign in signs],
             zorder=2,
         )
@@ -247,10 +248,15 @@ class ArrangementDisplay:
         colors = [color for color, shown in zip(neuron_colors(self.network), there) if shown]
         # Off the middle, where lines cross; twins of opposite direction get an arrow at each end.
         feet = 0.8 * self.segments[there][:, 0] + 0.2 * self.segments[there][:, 1]
-        fixed = dict(angles="xy", scale_units="xy", scale=1, width=0.006, zorder=4)
+        fixed = dict(angles="xy", scale_units="xy", scale=1, width=0.006 / crowd, zorder=4)
         self.arrows_ = ax.quiver(*feet.T, *(0.06 * normals).T, color=colors, **fixed)
         self.samples_ = []
-        look = dict(s=26, edgecolors="white", linewidths=0.6, zorder=3)
+        look = dict(
+            s=np.clip(26 * np.sqrt(300 / len(self.X)), 4, 26),
+            edgecolors="white",
+            linewidths=0.6 if len(self.X) < 1000 else 0,
+            zorder=3,
+        )
         if self.y is None or real:
             look |= dict(color="black") if self.y is None else dict(c=self.y, cmap="cividis", **scale)
             self.samples_ = [ax.scatter(*self.X.T, **(look | (scatter_kw or {})))]
@@ -266,11 +272,11 @@ class ArrangementDisplay:
         elif self.background == "prediction" and not many:
             label = "prediction" if self.classes is None else f"score, positive for class {self.classes[-1]}"
             self.figure_.colorbar(self.surface_, ax=ax, label=label)
+        ax.set(xlim=(self.xx0.min(), self.xx0.max()), ylim=(self.xx1.min(), self.xx1.max()))
+        ax.set(xlabel=self.feature_names[0], ylabel=self.feature_names[1])
         labelled = [] if self.y is None or real else self.samples_
         neurons = neuron_handles(self.network, self.classes, "line", bool(labelled))
         legend_above(ax, labelled + neurons + handles)
-        ax.set(xlim=(self.xx0.min(), self.xx0.max()), ylim=(self.xx1.min(), self.xx1.max()))
-        ax.set(xlabel=self.feature_names[0], ylabel=self.feature_names[1])
         return self
 
 
