@@ -5,6 +5,7 @@ from convexnn.audit import Audit, audit, network_from, polish
 from convexnn.certificate import Certificate, certify
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
+from convexnn.path import Path, relu_path
 from convexnn.plots import ArrangementDisplay, CertificateDisplay, ConvergenceDisplay, NeuronDisplay, PathDisplay
 from convexnn.result import Result
 from convexnn.scenario import ScenarioBound, scenario_bound
@@ -22,6 +23,7 @@ __all__ = [
     "ConvexReLURegressor",
     "Network",
     "NeuronDisplay",
+    "Path",
     "PathDisplay",
     "Result",
     "ScenarioBound",
@@ -32,6 +34,7 @@ __all__ = [
     "network_from",
     "patterns_of",
     "polish",
+    "relu_path",
     "sample_patterns",
     "scenario_bound",
 ]
