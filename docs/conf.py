@@ -49,6 +49,8 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+# Not every file system tells it from convexnn.Audit.
+autosummary_filename_map = {"convexnn.audit": "convexnn.audit_function"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
