@@ -43,6 +43,8 @@ html_theme_options = {
     "footer_end": [],
 }
 pygments_style = "sphinx"
+# Quotation marks in the types of parameters are Python.
+smartquotes = False
 add_module_names = False
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
