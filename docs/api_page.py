@@ -1,5 +1,8 @@
 """What the API page lists, in which order. Public names find their group by the module that defines them."""
 
+import inspect
+
+from convexnn import export
 from convexnn.activations import ACTIVATIONS
 from convexnn.losses import LOSSES
 from convexnn.penalties import PENALTIES
@@ -9,14 +12,25 @@ from convexnn.solvers import SOLVERS
 GROUPS = [
     ("Estimators", "scikit-learn's contract: fit, predict, certificate.", ["estimators"]),
     ("Paths and the choice of alpha", "Many alphas at once.", ["path", "cv", "selection"]),
-    ("Networks, results and export", "What a fit leaves behind, and where it can go.", ["network", "result", "export"]),
+    ("Networks and results", "What a fit leaves behind.", ["network", "result"]),
     ("Certificates", "How far a network is from the best one.", ["certificate", "scenario"]),
     ("Networks trained elsewhere", "Conversion, better networks, and the report.", ["audit"]),
     ("Activation patterns", "The cells of the data's hyperplanes.", ["arrangements"]),
     ("Displays", "Pictures (they need matplotlib).", ["plots"]),
 ]
-#: Title, one sentence, module, and what it lists beside its dictionary.
+#: Title, one sentence, module, its dictionary, and what is listed beside that.
 LISTED = [
+    (
+        "Export",
+        "Functions of ``convexnn.export``; fitted estimators have methods ``to_sklearn`` to ``to_safetensors``.",
+        "export",
+        {},
+        [
+            name
+            for name, value in vars(export).items()
+            if inspect.isfunction(value) and value.__module__ == export.__name__ and not name.startswith("_")
+        ],
+    ),
     ("Losses", "``convexnn.losses.LOSSES``; see :doc:`../extend/loss`.", "losses", LOSSES, ["Loss", "get_loss"]),
     ("Penalties", "``convexnn.penalties.PENALTIES``.", "penalties", PENALTIES, ["Penalty"]),
     (

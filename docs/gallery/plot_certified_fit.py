@@ -15,7 +15,7 @@ dimension, where all activation patterns are listed, then in two, where branch a
 import matplotlib.pyplot as plt
 import numpy as np
 
-from convexnn import ConvexReLURegressor
+from convexnn import ArrangementDisplay, CertificateDisplay, ConvexReLURegressor
 
 rng = np.random.default_rng(0)
 x = np.sort(rng.uniform(-3, 3, 40))
@@ -63,16 +63,13 @@ print(model.certificate_)
 print(f"checked again without a solver: lower bound {model.certificate_.verify(X, y):.6g}")
 
 # %%
-# Each neuron folds the surface along one line, drawn where it crosses the square.
+# Each neuron folds the surface along one line, its arrow on the side where the neuron is active.
 
-axis = np.linspace(-1, 1, 200)
-A, B = np.meshgrid(axis, axis)
-Z = model.predict(np.column_stack([A.ravel(), B.ravel()])).reshape(A.shape)
-fig, ax = plt.subplots(figsize=(6, 4.6), layout="constrained")
-surface = ax.contourf(A, B, Z, levels=20)
-fig.colorbar(surface, label="prediction")
-ax.scatter(*X.T, s=6, c="w", edgecolors="0.3", linewidths=0.4)
-for (w1, w2), b in zip(model.network_.hidden_weights, model.network_.hidden_biases):
-    ax.contour(A, B, w1 * A + w2 * B + b, levels=[0], colors="C3", linewidths=1.2)
-ax.set(xlabel="first feature", ylabel="second feature", title=f"{model.network_.n_neurons} neurons and their folds")
+ArrangementDisplay.from_estimator(model, X, y, background="prediction")
+plt.show()
+
+# %%
+# The prices of all neurons are now a function on the sphere; this is a circle on it.
+
+CertificateDisplay.from_estimator(model, X)
 plt.show()
