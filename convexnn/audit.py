@@ -251,7 +251,7 @@ def audit(
     y : array of shape (n_samples,)
         Targets, or class labels: those of ``model.classes_`` or, without them, coded in sorted order.
     alpha : float
-        Weight decay on a *sum* of losses; docs/audit.md translates the conventions of other packages.
+        Weight decay on a *sum* of losses; docs/weight_decay.md translates the conventions of other packages.
     loss : str or Loss, optional
         By default that of our own estimators, "log_loss" for other classifiers and several outputs, else "squared".
     sample_weight : array of shape (n_samples,), optional

@@ -195,8 +195,9 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
         Weight decay on a *sum* of losses; "auto" takes 0.01 of ``alpha_max_``.
     loss : {"log_loss", "squared_hinge", "hinge"} or loss object, default="log_loss"
         The hinge losses are for two classes; "hinge" needs solver="cvxpy".
-    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, tol, max_iter, max_time, \
-    warm_start, init, certify, random_state, verbose
+    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection
+        As in ConvexReLURegressor.
+    tol, max_iter, max_time, warm_start, init, certify, random_state, verbose
         As in ConvexReLURegressor.
     class_weight : dict, "balanced" or None
         Factors of the losses by class; "balanced" makes the classes equally heavy.

@@ -179,7 +179,7 @@ def _softmax(z: NDArray) -> NDArray:
 
 @dataclass(frozen=True)
 class MultinomialLogLoss:
-    """l = logsumexp(z) - z[y] for y in 0 .. C - 1 and z of length C: the softmax cross-entropy."""
+    """l = logsumexp(z) - z[y] for y in {0, ..., C - 1} and z of length C: the softmax cross-entropy."""
 
     name: ClassVar[str] = "multinomial_log_loss"
     target: ClassVar[str] = "classes"

@@ -593,7 +593,7 @@ def test_time_is_shared(monkeypatch):
     assert "max_time" not in seen[1][3]
 
 
-# The table of docs/audit.md: their loss, recomputed from weights, is a multiple of our objective at the alpha named.
+# The table of docs/weight_decay.md: their loss, recomputed from weights, is a multiple of our objective at that alpha.
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -1,0 +1,78 @@
+"""What the API page lists, in which order. Public names find their group by the module that defines them."""
+
+import inspect
+
+from convexnn import export
+from convexnn.activations import ACTIVATIONS
+from convexnn.losses import LOSSES
+from convexnn.penalties import PENALTIES
+from convexnn.solvers import SOLVERS
+
+#: Title, one sentence, and the modules of convexnn whose public names belong there.
+GROUPS = [
+    ("Estimators", "scikit-learn's contract: fit, predict, certificate.", ["estimators"]),
+    ("Paths and the choice of alpha", "Many alphas at once.", ["path", "cv", "selection"]),
+    ("Networks and results", "What a fit leaves behind.", ["network", "result"]),
+    ("Certificates", "How far a network is from the best one.", ["certificate", "scenario"]),
+    ("Networks trained elsewhere", "Conversion, better networks, and the report.", ["audit"]),
+    ("Activation patterns", "The cells of the data's hyperplanes.", ["arrangements"]),
+    ("Displays", "Pictures (they need matplotlib).", ["plots"]),
+]
+#: Title, one sentence, module, its dictionary, and what is listed beside that.
+LISTED = [
+    (
+        "Export",
+        "Functions of ``convexnn.export``; fitted estimators have methods ``to_sklearn`` to ``to_safetensors``.",
+        "export",
+        {},
+        [
+            name
+            for name, value in vars(export).items()
+            if inspect.isfunction(value) and value.__module__ == export.__name__ and not name.startswith("_")
+        ],
+    ),
+    ("Losses", "``convexnn.losses.LOSSES``; see :doc:`../extend/loss`.", "losses", LOSSES, ["Loss", "get_loss"]),
+    ("Penalties", "``convexnn.penalties.PENALTIES``.", "penalties", PENALTIES, ["Penalty"]),
+    (
+        "Activations",
+        "``convexnn.activations.ACTIVATIONS``; see :doc:`../extend/activation`.",
+        "activations",
+        ACTIVATIONS,
+        ["lift"],
+    ),
+    ("Solvers", "``convexnn.solvers.SOLVERS``; see :doc:`../extend/solver`.", "solvers", SOLVERS, []),
+    ("The program", "What solvers and losses meet in.", "problem", {}, ["Design", "Problem"]),
+]
+
+
+def group_of(module):
+    """Title of the group of a module such as "convexnn.audit", None when no group has it."""
+    parts = module.split(".")
+    return next((title for title, _, modules in GROUPS if parts[1] in modules), None)
+
+
+def api_page(modules):
+    """The page in reStructuredText, from the module that defines each public name."""
+    lines = ["API reference", "=============", ""]
+    for title, sentence, _ in GROUPS:
+        names = [f"~convexnn.{name}" for name, module in sorted(modules.items()) if group_of(module) == title]
+        lines += section(title, sentence, names)
+    for title, sentence, module, dictionary, others in LISTED:
+        names = others + [entry.__name__ for entry in dictionary.values()]
+        lines += section(title, sentence, [f"~convexnn.{module}.{name}" for name in names])
+    return "\n".join(lines) + "\n"
+
+
+def section(title, sentence, names):
+    """A heading, a sentence and a table of summaries; nothing without names."""
+    if not names:
+        return []
+    table = [
+        ".. autosummary::",
+        "   :toctree: generated",
+        "   :nosignatures:",
+        "",
+        *[f"   {name}" for name in names],
+        "",
+    ]
+    return [title, "-" * len(title), "", sentence, "", *table]
