@@ -66,7 +66,8 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
         patterns). Complete lists of patterns are a proof in any case.
     random_state : int, RandomState or None
         Seed of the sampled patterns, or of the search's random starts. With an int the same data give bitwise the same
-        weights on one machine; None takes a new seed from NumPy's global generator for every fit.
+        weights on one machine with the same number of BLAS threads; None takes a new seed from NumPy's global generator
+        for every fit.
     verbose : int, default=0
         Progress on standard error. scikit-learn's callbacks (1.9 or later) get it too: ``set_callbacks`` makes a task
         of the fit, with a subtask for each entry of ``history_``, which they read from the estimator; the fit stops as

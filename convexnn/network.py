@@ -135,8 +135,9 @@ class Network:
         ValueError
             When X is not a finite matrix with the network's number of features.
         """
+        X = check_data(X)
         predictions = self.hidden(X) @ self.output_weights + self.output_bias
-        return predictions if self.skip_weights is None else predictions + check_data(X) @ self.skip_weights
+        return predictions if self.skip_weights is None else predictions + X @ self.skip_weights
 
     def objective(
         self,
