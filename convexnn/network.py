@@ -517,9 +517,9 @@ class Network:
         Network(2 ReLU neurons, 2 features, 1 output)
         constant: 0.5
         each neuron adds slope * (left - right side) where its condition holds:
-        share  slope  condition
-         88 %     +5  0.8 dose + 0.6 age > 1
-         12 %     -1  -1 age > 0
+         share  slope  condition
+        87.6 %     +5  0.8 dose + 0.6 age > 1
+        12.4 %     -1  -1 age > 0
         """
         d, k = self.hidden_weights.shape[1], self.n_outputs
         names = [f"x{i}" for i in range(d)] if feature_names is None else [str(name) for name in feature_names]
@@ -533,9 +533,9 @@ class Network:
         if min(max_neurons, max_weights) < 1:
             raise ValueError(f"max_neurons and max_weights must be at least 1, got {max_neurons} and {max_weights}.")
 
-        def terms(u):
+        def terms(u, digits=2):
             largest = np.argsort(-np.abs(u), kind="stable")[: min(max_weights, np.count_nonzero(u))]
-            text = "".join(f" {'-' if u[i] < 0 else '+'} {abs(u[i]):.2g} {names[i]}" for i in largest) or " + 0"
+            text = "".join(f" {'-' if u[i] < 0 else '+'} {abs(u[i]):.{digits}g} {names[i]}" for i in largest) or " + 0"
             text = text[3:] if text.startswith(" +") else f"-{text[3:]}"
             return text if np.count_nonzero(u) == len(largest) else f"{text} + ..."
 
@@ -560,7 +560,7 @@ class Network:
         for j in order[:max_neurons]:
             counts = [] if n_active is None else [str(np.asarray(n_active)[j])]
             slopes = [f"{a:+.3g}" if a else "" for a in amounts[j]]
-            table.append([f"{shares[j]:.2g} %", *counts, *slopes, where[j]])
+            table.append([f"{shares[j]:.3g} %", *counts, *slopes, where[j]])
         widths = [max(len(cell) for cell in column) for column in zip(*table)]
         lines = [repr(self)]
         for i in range(k):
@@ -568,12 +568,12 @@ class Network:
             sign = "" if k > 1 or classes is None else f" (a positive sum means {labels[1]})"
             lines.append(f"constant{of}: {np.broadcast_to(self.output_bias, k)[i]:.4g}{sign}")
             if self.skip_weights is not None:
-                lines.append(f"linear term{of}: {terms(self.skip_weights.reshape(d, k)[:, i])}")
+                lines.append(f"linear term{of}: {terms(self.skip_weights.reshape(d, k)[:, i], 4)}")
         if self.n_neurons:
             lines.append(each)
             lines += ["  ".join([*map(str.rjust, row[:-1], widths), row[-1]]) for row in table]
         if self.n_neurons > max_neurons:
-            lines.append(f"{shares[order[max_neurons:]].sum():.2g} %  {self.n_neurons - max_neurons} more neurons")
+            lines.append(f"{shares[order[max_neurons:]].sum():.3g} %  {self.n_neurons - max_neurons} more neurons")
         return "\n".join(lines)
 
     def select(self, keep: NDArray) -> Network:

@@ -603,6 +603,13 @@ class _Progress:
         return context.subcontext(task_name="solver step").call_on_fit_task_begin(estimator=self.estimator)
 
     def __call__(self, entry):
+        self.line = (
+            f"iteration {entry['iteration']:6d}  objective {entry['objective']:.6g}  relative gap "
+            f"{entry['relative_gap']:.1e}  neurons {entry['blocks']:4d}  {entry['seconds']:.1f} s"
+        )
+        if self.estimator.verbose and entry["seconds"] - self.shown >= (0.1 if self.live else 2.0):
+            self.shown = entry["seconds"]
+            self._write(self.line if self.live else f"{self.line}\n")
         if self.task is not None:
             self.estimator.history_.append(_plain(entry))
             stop = self.task.call_on_fit_task_end(estimator=self.estimator)
@@ -612,13 +619,6 @@ class _Progress:
             if stop:
                 # As Ctrl-C does: the solver keeps the best coefficients so far, with their gap.
                 raise KeyboardInterrupt
-        self.line = (
-            f"iteration {entry['iteration']:6d}  objective {entry['objective']:.6g}  relative gap "
-            f"{entry['relative_gap']:.1e}  neurons {entry['blocks']:4d}  {entry['seconds']:.1f} s"
-        )
-        if self.estimator.verbose and entry["seconds"] - self.shown >= (0.1 if self.live else 2.0):
-            self.shown = entry["seconds"]
-            self._write(self.line if self.live else f"{self.line}\n")
 
     def close(self):
         if self.task is not None:

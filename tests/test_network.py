@@ -584,6 +584,7 @@ def test_summary_shortens_and_names():
     assert "constant: 0 (a positive sum means good)" in text
     assert text.splitlines()[-1].endswith("%  3 more neurons") and text.count("+ ... > 0") == 2
     assert all(f"x{i}" in network.summary(max_weights=6) for i in range(6))
+    assert "100 %" in Network(np.ones((1, 2)), np.zeros(1), np.ones(1)).summary()
     empty = Network(np.zeros((0, 2)), np.zeros(0), np.zeros(0), 1.5)
     assert empty.summary(empty.count_active(np.ones((3, 2)))).splitlines() == [repr(empty), "constant: 1.5"]
 

@@ -127,6 +127,15 @@ def test_a_fit_within_its_tolerance_is_optimal_even_if_a_callback_stops_it():
 
 
 @callbacks
+def test_verbose_shows_the_entry_at_which_a_callback_stops(capsys):
+    X, y = draw("regressor")
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model = make("regressor", "fista", verbose=1, tol=1e-9).set_callbacks(Recorder(3)).fit(X, y)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.split()[:2] == ["iteration", str(model.history_[2]["iteration"])] and len(model.history_) == 3
+
+
+@callbacks
 def test_scores_of_the_whole_fit():
     pd = pytest.importorskip("pandas")
     from sklearn.callback import ScoringMonitor
