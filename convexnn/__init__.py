@@ -5,6 +5,8 @@ from convexnn.audit import Audit, audit, network_from, polish
 from convexnn.certificate import Certificate, certify
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
+from convexnn.path import Path, relu_path
+from convexnn.plots import ArrangementDisplay, CertificateDisplay, ConvergenceDisplay, NeuronDisplay, PathDisplay
 from convexnn.result import Result
 from convexnn.scenario import ScenarioBound, scenario_bound
 
@@ -12,11 +14,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Arrangement",
+    "ArrangementDisplay",
     "Audit",
     "Certificate",
+    "CertificateDisplay",
+    "ConvergenceDisplay",
     "ConvexReLUClassifier",
     "ConvexReLURegressor",
     "Network",
+    "NeuronDisplay",
+    "Path",
+    "PathDisplay",
     "Result",
     "ScenarioBound",
     "audit",
@@ -26,6 +34,7 @@ __all__ = [
     "network_from",
     "patterns_of",
     "polish",
+    "relu_path",
     "sample_patterns",
     "scenario_bound",
 ]

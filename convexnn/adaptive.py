@@ -32,6 +32,8 @@ MAX_NEW_CELLS = 100
 WIDE_BELOW = 0.02
 # Above this gap neurons have far to go, and descent on the network takes them across many walls at once.
 FAR = 1e-3
+# Fresh random starts of a thorough search, and generations of perturbations, where peaks are known from another alpha.
+FRESH_ALONG = (200, 2)
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
 
@@ -155,7 +157,8 @@ def solve_adaptively(
     alpha_max : float, optional
         Known from a search at the best constant prediction, which is then left out.
     remembered : dict, optional
-        Peaks that searches for other alphas left there, to start from; those of this one replace them.
+        Peaks that searches for a larger alpha left there, to start from; those of this one replace them. Thorough
+        searches then need fewer fresh starts.
 
     Returns
     -------
@@ -174,9 +177,9 @@ def solve_adaptively(
     start = perf_counter()
     rng = np.random.default_rng(0) if random_state is None else random_state
     none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
-    remembered = {} if remembered is None else remembered
+    peaks_of = {} if remembered is None else remembered
     for side in product((1.0, -1.0), range(n_outputs)):
-        remembered.setdefault(side, no_peaks(X))
+        peaks_of.setdefault(side, no_peaks(X))
 
     def program(blocks):
         pattern = np.arange(len(blocks.sign))
@@ -188,11 +191,11 @@ def solve_adaptively(
         """Largest price, number of starts, and the cells with prices above alpha that are to be listed."""
         theta = theta.reshape(len(X), n_outputs)
         largest, looked, new = 0.0, 0, none
-        for sign, output in remembered:
+        for sign, output in peaks_of:
             own = (blocks.sign == sign) & (blocks.output == output) & blocks.V.any(axis=1)
-            effort = (remembered[sign, output], n_random, n_climbs, n_generations, rng, deadline)
+            effort = (peaks_of[sign, output], n_random, n_climbs, n_generations, rng, deadline)
             peaks, prices, V, n_starts = find(X, sign * theta[:, output], blocks.V[own], hidden_bias, *effort)
-            remembered[sign, output] = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
+            peaks_of[sign, output] = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
             largest, looked = max(largest, prices.max(initial=0.0)), looked + n_starts
             above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
             above = above[peaks.take(above).apart(MAX_NEW_CELLS, SPREAD)]
@@ -215,7 +218,7 @@ def solve_adaptively(
     deadline = np.inf if solver.max_time is None else start + solver.max_time
     status, inner_tol, n_iter = "max_iter", 1e-3, 0
     # Peaks are the more, and the smaller, the more features there are.
-    generations = int(np.clip(X.shape[1], 5, 20))
+    n_fresh, generations = (1000, int(np.clip(X.shape[1], 5, 20))) if remembered is None else FRESH_ALONG
     best: tuple[Problem, Result] | None = None
     lower, anchor = -np.inf, theta
     try:
@@ -253,7 +256,7 @@ def solve_adaptively(
                 break
             # A bound that a quick search suggests is looked at again, thoroughly, before it ends the fit.
             few = min(MAX_NEW_CELLS, 20 + len(blocks.sign))
-            for theta, *effort in ((result.theta, 100, few, 1), (None, 1000, few, generations)):
+            for theta, *effort in ((result.theta, 100, few, 1), (None, n_fresh, few, generations)):
                 theta = anchor if theta is None else theta
                 largest, looked, new = price(theta, blocks, *effort)
                 bound = problem.dual_value(theta * min(1.0, alpha / max(largest, 1e-300)))

@@ -60,6 +60,7 @@ class Design:
         self.output = np.asarray(output, dtype=np.intp)
         self.n_outputs = n_outputs
         self._plus, self._minus = self.sign > 0, self.sign < 0
+        self._squared_norm: tuple[Any, float] = (None, 0.0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -99,12 +100,18 @@ class Design:
     def restrict(self, blocks: NDArray) -> Design:
         """The map on some of the blocks; patterns that none of them uses are dropped."""
         used, pattern = np.unique(self.pattern[blocks], return_inverse=True)
-        return Design(self.X, self.patterns[used], pattern, self.sign[blocks], self.output[blocks], self.n_outputs)
+        part = Design(self.X, self.patterns[used], pattern, self.sign[blocks], self.output[blocks], self.n_outputs)
+        # A bound for the part too.
+        part._squared_norm = self._squared_norm
+        return part
 
     def squared_norm(self, weights: NDArray) -> float:
-        """Largest eigenvalue of A^T diag(weights) A, from below, by the power method."""
+        """Largest eigenvalue of A^T diag(weights) A, from below, by the power method; kept for the same weights."""
         if not len(self.pattern):
             return 0.0
+        given, known = weights, self._squared_norm
+        if known[0] is given:
+            return known[1]
         V = np.random.default_rng(0).standard_normal(self.shape)
         weights = weights if self.n_outputs == 1 else weights[:, None]
         value = 0.0
@@ -114,6 +121,7 @@ class Design:
             value, before = float(np.linalg.norm(V)), value
             if value <= before * (1 + 1e-5):
                 break
+        self._squared_norm = (given, value)
         return value
 
 
@@ -446,6 +454,36 @@ class Problem:
             theta = np.zeros_like(theta)
             bound = self.dual_value(theta)
         return bound, theta
+
+    def may_be_active(self, theta: NDArray, gap: float) -> NDArray[np.bool_]:
+        r"""Blocks that the duality gap does not exclude from every solution (gap-safe screening).
+
+        The dual function is strongly concave, with modulus 1 / (L s_i) for sample i: its maximiser lies within
+        r = sqrt(2 L gap) of theta, in the norm of theta_i / sqrt(s_i), and no price there is above that at theta by
+        more than r times the largest singular value of the weighted data. A price is no larger than |A_k^T theta|.
+
+        Parameters
+        ----------
+        theta : array, shape of the predictions
+            A feasible dual point.
+        gap : float
+            Its distance to the objective of any point.
+
+        Returns
+        -------
+        keep : bool array of shape (n_blocks,)
+            All True for a loss with kinks, and where biases are outside the norm.
+
+        References
+        ----------
+        .. [1] E. Ndiaye, O. Fercoq, A. Gramfort, J. Salmon, Gap safe screening rules for sparsity enforcing penalties,
+           JMLR 18 (2017), section 3.
+        """
+        if not self.smooth or self.penalty.free_bias:
+            return np.ones(self.design.shape[0], dtype=bool)
+        size = np.linalg.norm(np.sqrt(self.sample_weight)[:, None] * self.design.X, 2)
+        reach = np.sqrt(2 * self.loss.lipschitz * gap) * size
+        return np.linalg.norm(self.design.adjoint(theta), axis=1) + reach >= (1 - 1e-9) * self.alpha
 
     def _balanced(self, theta):
         """theta made orthogonal to the free columns: by projection, or, where that leaves the domain of the conjugate,

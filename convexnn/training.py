@@ -30,6 +30,7 @@ from convexnn.certificate import Certificate, bare_problem, certify_listed, is_q
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.losses import get_loss
 from convexnn.network import Network
+from convexnn.problem import Problem
 from convexnn.result import Result
 from convexnn.solvers import SOLVERS
 
@@ -48,6 +49,8 @@ except ImportError:  # scikit-learn < 1.9: estimators have no set_callbacks
 AUTO_CONES = 5_000
 #: alpha="auto" is this share of alpha_max; docs/alpha.md has the table of test errors it was chosen by.
 AUTO_ALPHA = 0.01
+#: Blocks are left out of a fit on a path if no more than this share of them remains.
+WORTH_SCREENING = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +144,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         sample_weight: NDArray,
         class_weight: NDArray | float = 1.0,
         n_outputs: int = 1,
+        *,
         alphas: Callable[[float], Sequence[float]] | None = None,
     ) -> Iterator[Fit]:
         """Everything after the targets are coded: a fit for the estimator's alpha, or for each of a decreasing
@@ -173,10 +177,18 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         alpha_max = problem.alpha_max
         even = replace(problem, sample_weight=sample_weight, skip=None).alpha_max if self.alpha == "auto" else 0.0
         coef = None if previous is None else activation.coef(previous, problem, self.hidden_bias)
+        before: tuple[float, Result] | None = None
         for alpha in [self._alpha(even, weights, sample_weight)] if alphas is None else alphas(alpha_max):
             problem = replace(problem, alpha=float(alpha))
+            keep = np.full(len(problem.design.pattern), problem.alpha < alpha_max)
+            if before is not None and keep.any():
+                alpha_before, result = before
+                coef, theta = result.coef, min(1.0, problem.alpha / alpha_before) * result.theta
+                gap = problem.objective(coef, result.intercept) - problem.dual_value(theta)
+                active = problem.may_be_active(theta, max(gap, 0.0))
+                keep = active if active.mean() <= WORTH_SCREENING else keep
             solver, progress = self._solver(loss, start)
-            result = replace(solver, callback=progress).solve(problem, coef)
+            result = solve_without(problem, replace(solver, callback=progress), coef, keep)
             if progress is not None:
                 progress.close()
             network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
@@ -187,7 +199,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             yield Fit(problem.alpha, alpha_max, network, result, certificate, arrangement)
             if self._out_of_time(start):
                 return
-            coef = result.coef
+            before = (problem.alpha, result)
 
     def _train_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas):
         """Fits over all patterns: cells are listed as a search finds them."""
@@ -206,7 +218,8 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         skip = rows if self.skip_connection else None
         common = (self.fit_intercept, n_outputs, rng)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
-        alpha_max, remembered = None, None
+        alpha_max: float | None = None
+        remembered: dict | None = None
         if alphas is None:
             even = 0.0
             if self.alpha == "auto":
@@ -555,6 +568,38 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self.network_.predict(X).astype(np.result_type(X, self._dtype), copy=False)
+
+
+def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[np.bool_]) -> Result:
+    """Solve without the blocks that are zero in every solution.
+
+    Parameters
+    ----------
+    problem : Problem
+        Over listed patterns.
+    solver : Fista, Newton or CvxpySolver
+        Settings.
+    coef : array of shape (n_blocks, n_features) or None
+        Starting point.
+    keep : bool array of shape (n_blocks,)
+        The other blocks.
+
+    Returns
+    -------
+    result : Result
+        Of the whole problem, its bound over all blocks.
+    """
+    if keep.all():
+        return solver.solve(problem, coef)
+    result = solver.solve(problem.restrict(keep), None if coef is None else coef[keep])
+    whole = np.zeros(problem.design.shape)
+    whole[keep] = result.coef
+    # The blocks left out may yet bind the dual point a little.
+    dual, theta = problem.dual_bound(result.theta)
+    result = replace(result, coef=whole, dual=dual, theta=theta)
+    if result.status == "optimal" and result.relative_gap > solver.tol and keep.any():
+        return solver.solve(problem, whole)
+    return result
 
 
 def check_weights(sample_weight, n_samples):

@@ -1,0 +1,291 @@
+"""The regularisation path: networks for a decreasing sequence of weight decays, each started from the one before."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from convexnn.certificate import Certificate
+from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.losses import LOSSES
+from convexnn.network import Network
+from convexnn.plots import PathDisplay
+from convexnn.result import Result, relative_gap
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Networks for a decreasing sequence of weight decays.
+
+    Attributes
+    ----------
+    alphas : array of shape (n_alphas,)
+        Weight decays, decreasing.
+    networks : list of Network
+        One for each alpha.
+    certificates : list of Certificate
+        The grade of each network.
+    results : list of Result
+        The solution of each convex program, with its status and the solver's history.
+    alpha_max : float
+        The smallest weight decay without neurons: the largest price that a search over all patterns found, exact for
+        listed patterns.
+    classes : array of shape (n_classes,) or None
+        Class labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.linspace(-1, 1, 21)[:, None]
+    >>> path = relu_path(X, np.abs(X[:, 0]), alphas=5)
+    >>> path
+    Path(5 alphas from 0.97 to 0.00097, 0 to 5 neurons, relative gaps up to 6.3e-04)
+    >>> bool(path.at(0.1).predict(X).shape == (21,))
+    True
+    """
+
+    alphas: NDArray[np.float64]
+    networks: list[Network]
+    certificates: list[Certificate]
+    results: list[Result]
+    alpha_max: float
+    classes: NDArray | None = None
+
+    @property
+    def n_neurons(self) -> NDArray[np.intp]:
+        """Number of neurons for each alpha, shape (n_alphas,)."""
+        return np.array([network.n_neurons for network in self.networks])
+
+    @property
+    def objectives(self) -> NDArray[np.float64]:
+        """Training objective of each network at its alpha, shape (n_alphas,)."""
+        return np.array([certificate.objective for certificate in self.certificates])
+
+    @property
+    def lower_bounds(self) -> NDArray[np.float64]:
+        """Lower bound for each alpha, of the scope that its certificate states, shape (n_alphas,)."""
+        return np.array([certificate.lower_bound for certificate in self.certificates])
+
+    @property
+    def relative_gaps(self) -> NDArray[np.float64]:
+        """Relative gap for each alpha, shape (n_alphas,).
+
+        After a search over all patterns it is to the bound that would hold if no price were above the largest found.
+        """
+        gaps = [
+            max(certificate.relative_gap, result.history[-1]["relative_gap"] if certificate.n_searched else 0.0)
+            for certificate, result in zip(self.certificates, self.results)
+        ]
+        return np.array(gaps)
+
+    def at(self, alpha: float) -> Network:
+        """The best network of the path for a weight decay.
+
+        The optimal value is concave in alpha, so that between two alphas of the path the better of their networks is
+        nearly optimal; it is found by its objective there.
+
+        Parameters
+        ----------
+        alpha : float
+            At least the smallest alpha of the path; from the largest on the first network is returned.
+
+        Returns
+        -------
+        network : Network
+
+        Raises
+        ------
+        ValueError
+            Below the smallest alpha.
+        """
+        last = self.alphas[-1]
+        if not (isinstance(alpha, Real) and alpha >= last * (1 - 1e-12)):
+            raise ValueError(f"alpha must be at least {last:.6g}, the smallest of the path, got {alpha!r}.")
+        below = int(np.searchsorted(-self.alphas, -float(alpha)))
+        near = [k for k in (below - 1, below) if 0 <= k < len(self.alphas)]
+        decay = [float(network.path_norms.sum()) for network in self.networks]
+        values = [self.objectives[k] + (alpha - self.alphas[k]) * decay[k] for k in near]
+        return self.networks[near[int(np.argmin(values))]]
+
+    def to_frame(self):
+        """One row for each alpha.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            Columns alpha, share (of alpha_max), n_neurons, objective, loss (the objective without the weight decay),
+            lower_bound, relative_gap, scope, status, seconds.
+
+        Raises
+        ------
+        ImportError
+            When pandas is not installed.
+        """
+        import pandas as pd
+
+        decay = np.array([float(network.path_norms.sum()) for network in self.networks])
+        return pd.DataFrame(
+            dict(
+                alpha=self.alphas,
+                share=self.alphas / self.alpha_max if self.alpha_max > 0 else np.inf,
+                n_neurons=self.n_neurons,
+                objective=self.objectives,
+                loss=self.objectives - self.alphas * decay,
+                lower_bound=self.lower_bounds,
+                relative_gap=self.relative_gaps,
+                scope=[certificate.scope for certificate in self.certificates],
+                status=[result.status for result in self.results],
+                seconds=[result.history[-1]["seconds"] if result.history else 0.0 for result in self.results],
+            )
+        )
+
+    def plot(self, ax=None, **kwargs) -> PathDisplay:
+        """Draw the path; see ``PathDisplay``.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw.
+        **kwargs
+            Passed on to ``PathDisplay.from_path``.
+
+        Returns
+        -------
+        display : PathDisplay
+        """
+        return PathDisplay.from_path(self, ax=ax, **kwargs)
+
+    def __repr__(self) -> str:
+        few, many = self.n_neurons.min(), self.n_neurons.max()
+        return (
+            f"Path({len(self.alphas)} alphas from {self.alphas[0]:.2g} to {self.alphas[-1]:.2g}, {few} to {many} "
+            f"neurons, relative gaps up to {self.relative_gaps.max():.1e})"
+        )
+
+
+def relu_path(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    alphas: int | ArrayLike = 30,
+    eps: float = 1e-3,
+    loss: Any = "squared",
+    sample_weight: ArrayLike | None = None,
+    tol: float = 1e-3,
+    certify: bool | str = False,
+    **options,
+) -> Path:
+    """Networks for a decreasing sequence of weight decays, each fit started from the one before.
+
+    Neurons, patterns and the peaks of the searches carry over, so that a path costs a fraction of as many single fits;
+    with listed patterns, blocks that cannot be active at an alpha are screened out by the gap.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Features, standardised for a penalty that treats them alike.
+    y : array of shape (n_samples,)
+        Targets, or class labels if the loss is one for classes.
+    alphas : int or array of shape (n_alphas,), default=30
+        Weight decays, or their number: a geometric sequence from alpha_max, where the network has no neuron, down to
+        ``eps * alpha_max``.
+    eps : float, default=1e-3
+        The last of that sequence in units of alpha_max.
+    loss : str or loss object, default="squared"
+        As in ConvexReLURegressor, or in ConvexReLUClassifier if it is a loss for classes.
+    sample_weight : array of shape (n_samples,), optional
+        Non-negative factors of the losses.
+    tol : float, default=1e-3
+        Relative gap at which each fit stops.
+    certify : {False, "auto", True}, default=False
+        Prove a bound over all networks of any width for each alpha.
+    **options
+        The other parameters of ConvexReLURegressor or ConvexReLUClassifier, except alpha and warm_start. ``max_time``
+        is for the whole path, which may then end early, with a warning.
+
+    Returns
+    -------
+    path : Path
+
+    Raises
+    ------
+    ValueError
+        For unusable data or parameters.
+
+    References
+    ----------
+    .. [1] A. Mishkin, M. Pilanci, Optimal sets and solution paths of ReLU networks, ICML 2023, section 5.
+    """
+    for name in ("alpha", "warm_start"):
+        if name in options:
+            raise ValueError(f"{name} must not be given: a path has many, in alphas, and starts each from the last.")
+    sequence = check_alphas(alphas, eps)
+    name = loss if isinstance(loss, str) else getattr(loss, "name", loss)
+    if name not in LOSSES:
+        raise ValueError(f"loss must be one of {sorted(LOSSES)} or an instance of those, got {loss!r}.")
+    kind = ConvexReLURegressor if LOSSES[name].target == "real" else ConvexReLUClassifier
+    model = kind(1.0, loss=loss, tol=tol, certify=certify, **options)
+    return fit_path(model, X, y, sequence, sample_weight)
+
+
+def fit_path(model, X, y, sequence, sample_weight=None) -> Path:
+    """The path of an estimator's settings.
+
+    Parameters
+    ----------
+    model : ConvexReLURegressor or ConvexReLUClassifier
+        Its alpha is not used.
+    X, y, sample_weight
+        As in its ``fit``.
+    sequence : callable
+        The alphas, decreasing, as a function of alpha_max.
+
+    Returns
+    -------
+    path : Path
+    """
+    fits = list(model._train(*model._coded(X, y, sample_weight), alphas=sequence))
+    alpha_max = fits[0].alpha_max
+    n_left = len(sequence(alpha_max)) - len(fits)
+    late = [fit for fit in fits if fit.result.status != "optimal"]
+    if n_left or late:
+        what = f"max_time={model.max_time} ended the path before its last {n_left} alphas" if n_left else ""
+        stopped = f"{len(late)} of {len(fits)} fits stopped before tol={model.tol}" if late else ""
+        gap = max(relative_gap(fit.certificate.objective, fit.certificate.lower_bound) for fit in fits)
+        warnings.warn(
+            f"{'; '.join(filter(None, [what, stopped]))}. Largest relative gap {gap:.1e}; see to_frame().",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return Path(
+        np.array([fit.alpha for fit in fits]),
+        [fit.network for fit in fits],
+        [fit.certificate for fit in fits],
+        [fit.result for fit in fits],
+        alpha_max,
+        getattr(model, "classes_", None),
+    )
+
+
+def check_alphas(alphas: int | ArrayLike, eps: float):
+    """The alphas of a path as a function of alpha_max; ValueError for numbers that make no path."""
+    if not (isinstance(eps, Real) and 0 < eps < 1):
+        raise ValueError(f"eps must be a number above 0 and below 1, got {eps!r}.")
+    if isinstance(alphas, Integral) and not isinstance(alphas, bool):
+        if alphas < 1:
+            raise ValueError(f"alphas must be at least 1, got {alphas}.")
+        # Where there is nothing to explain, any alpha gives the network without neurons.
+        return lambda alpha_max: (alpha_max or 1.0) * np.geomspace(1.0, eps, int(alphas) if alphas > 1 else 1)
+    try:
+        values = np.sort(np.asarray(alphas, dtype=float).ravel())[::-1]
+    except (TypeError, ValueError):
+        values = np.zeros(0)
+    if not (len(values) and np.isfinite(values).all() and values[-1] > 0):
+        raise ValueError(f"alphas must be an integer or positive numbers, got {alphas!r}.")
+    return lambda alpha_max: values
