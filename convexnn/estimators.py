@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d
 
 from convexnn.losses import LOSSES, get_loss
 from convexnn.training import TwoLayerNetwork, check_weights
@@ -65,9 +65,13 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
         so, after a search over all patterns, where that may be enough (up to 5 features with a hidden bias, or few
         patterns). Complete lists of patterns are a proof in any case.
     random_state : int, RandomState or None
-        Seed of the sampled patterns, or of the search's random starts.
+        Seed of the sampled patterns, or of the search's random starts. With an int the same data give bitwise the same
+        weights on one machine with the same number of BLAS threads; None takes a new seed from NumPy's global generator
+        for every fit.
     verbose : int, default=0
-        Progress on standard error.
+        Progress on standard error. scikit-learn's callbacks (1.9 or later) get it too: ``set_callbacks`` makes a task
+        of the fit, with a subtask for each entry of ``history_``, which they read from the estimator; the fit stops as
+        with Ctrl-C, with what it has, when one returns True. Only the whole fit comes with a ``fitted_estimator``.
 
     Attributes
     ----------
@@ -85,6 +89,14 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
         As in ``MLPRegressor``; the weights of a skip connection are in ``network_.skip_weights``.
     n_iter_ : int
         Iterations.
+    history_ : list of dict
+        ``iteration``, ``seconds``, ``objective``, ``relative_gap`` (inf before the first bound) and ``blocks``, the
+        number of non-zero blocks, at each evaluation of the gap, in Python's own numbers.
+
+    Notes
+    -----
+    Networks are trained in double precision, whatever the precision of X. As in ``MLPRegressor`` predictions are in
+    single precision if the training data and the X to predict for both are.
 
     Examples
     --------
@@ -159,12 +171,12 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
         ValueError
             For unusable data or parameters.
         """
-        return self._keep(next(self._train(*self._coded(X, y, sample_weight))))
+        return self._keep(self._fit(X, y, sample_weight))
 
     def _coded(self, X, y, sample_weight):
         """Checked data in the loss's coding: X, y, the loss and the weights."""
         self._check_parameters({name for name, loss in LOSSES.items() if loss.target == "real"})
-        X, y = validate_data(self, X, y, dtype=float, y_numeric=True)
+        X, y = self._checked(X, y, y_numeric=True)
         y = column_or_1d(y, warn=True).astype(float)
         return X, y, get_loss(self.loss), check_weights(sample_weight, len(y))
 
@@ -206,8 +218,9 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
     ----------
     classes_ : array of shape (n_classes,)
         Class labels.
-    network_, certificate_, result_, arrangement_, alpha_, alpha_max_, coefs_, intercepts_, n_iter_
-        As in ConvexReLURegressor.
+    network_, certificate_, result_, arrangement_, alpha_, alpha_max_, coefs_, intercepts_, n_iter_, \
+    history_
+        As in ConvexReLURegressor, and so is the precision of decision functions and probabilities.
 
     Examples
     --------
@@ -281,12 +294,12 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
         ValueError
             For unusable data or parameters, or when fewer than two classes have positive weight.
         """
-        return self._keep(next(self._train(*self._coded(X, y, sample_weight))))
+        return self._keep(self._fit(X, y, sample_weight))
 
     def _coded(self, X, y, sample_weight):
         """Checked data in the loss's coding: X, y, the loss, the weights of samples and classes, and the outputs."""
         self._check_parameters({name for name, loss in LOSSES.items() if loss.target != "real"})
-        X, y = validate_data(self, X, y, dtype=float)
+        X, y = self._checked(X, y)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         weights = check_weights(sample_weight, len(y))
@@ -368,4 +381,5 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
         -------
         log_probabilities : array of shape (n_samples, n_classes)
         """
-        return np.log(self.predict_proba(X))
+        scores = self._scores(X)
+        return log_softmax(scores, axis=1) if scores.ndim > 1 else log_expit(np.column_stack([-scores, scores]))

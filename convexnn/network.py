@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from zipfile import BadZipFile
@@ -21,6 +22,8 @@ from convexnn.losses import Loss, get_loss
 SAME_DIRECTION = 1e-10
 # Singular values of the activations below this share of the largest count as linear dependence.
 DEPENDENT = 1e-11
+# Activations below this share of the neuron's largest are rounding errors of rows on its hyperplane.
+ON_HYPERPLANE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +135,9 @@ class Network:
         ValueError
             When X is not a finite matrix with the network's number of features.
         """
+        X = check_data(X)
         predictions = self.hidden(X) @ self.output_weights + self.output_bias
-        return predictions if self.skip_weights is None else predictions + check_data(X) @ self.skip_weights
+        return predictions if self.skip_weights is None else predictions + X @ self.skip_weights
 
     def objective(
         self,
@@ -449,6 +453,128 @@ class Network:
             )
         ]
         return f"Network({', '.join(counts)}{'' if self.skip_weights is None else ', skip connection'})"
+
+    def count_active(self, X: ArrayLike) -> NDArray[np.intp]:
+        """Number of rows on which each neuron is active, shape (n_neurons,).
+
+        Rows on a neuron's hyperplane, where rounding decides the sign, do not count.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+
+        Returns
+        -------
+        n_active : integer array of shape (n_neurons,)
+
+        Raises
+        ------
+        ValueError
+            When X is not a finite matrix with the network's number of features.
+        """
+        size = np.abs(self.hidden(X))
+        return np.count_nonzero(size > ON_HYPERPLANE * size.max(axis=0), axis=0)
+
+    def summary(
+        self,
+        n_active: ArrayLike | None = None,
+        *,
+        feature_names: Sequence[str] | None = None,
+        classes: Sequence | None = None,
+        max_neurons: int = 10,
+        max_weights: int = 4,
+    ) -> str:
+        r"""The network in words: its constant, its linear term if it has one, and a table of its heaviest neurons.
+
+        With u = w / |w|, slope = |w| a and offset = -b / |w| a neuron is slope * (u^T x - offset) where u^T x > offset.
+
+        Parameters
+        ----------
+        n_active : array of shape (n_neurons,), optional
+            Rows on which each neuron is active, from ``count_active``.
+        feature_names : sequence of str, optional
+            By default x0, x1, ...
+        classes : sequence, optional
+            Labels of the outputs; two labels for one output, whose negative values speak for the first.
+        max_neurons, max_weights : int
+            At most so many neurons, and so many coordinates of u, are written out: the largest.
+
+        Returns
+        -------
+        summary : str
+            Neurons come by their share of the sum of path norms, which is what alpha multiplies.
+
+        Raises
+        ------
+        ValueError
+            When an argument does not match the network.
+
+        Examples
+        --------
+        >>> network = Network(np.array([[3.0, 4.0], [-1.0, 0.0]]), np.array([-5.0, 0.0]), np.array([1.0, -1.0]), 0.5)
+        >>> print(network.summary(feature_names=["age", "dose"]))
+        Network(2 ReLU neurons, 2 features, 1 output)
+        constant: 0.5
+        each neuron adds slope * (left - right side) where its condition holds:
+         share  slope  condition
+        87.6 %     +5  0.8 dose + 0.6 age > 1
+        12.4 %     -1  -1 age > 0
+        """
+        d, k = self.hidden_weights.shape[1], self.n_outputs
+        names = [f"x{i}" for i in range(d)] if feature_names is None else [str(name) for name in feature_names]
+        labels = [f"output {i}" for i in range(k)] if classes is None else [str(label) for label in classes]
+        if len(names) != d:
+            raise ValueError(f"feature_names must have {d} names, one for each feature, got {len(names)}.")
+        if len(labels) != k + (k == 1 and classes is not None):
+            raise ValueError(f"classes must have {max(k, 2)} labels, got {len(labels)}.")
+        if n_active is not None and np.shape(n_active) != (self.n_neurons,):
+            raise ValueError(f"n_active must have shape ({self.n_neurons},), got {np.shape(n_active)}.")
+        if min(max_neurons, max_weights) < 1:
+            raise ValueError(f"max_neurons and max_weights must be at least 1, got {max_neurons} and {max_weights}.")
+
+        def terms(u, digits=2):
+            largest = np.argsort(-np.abs(u), kind="stable")[: min(max_weights, np.count_nonzero(u))]
+            text = "".join(f" {'-' if u[i] < 0 else '+'} {abs(u[i]):.{digits}g} {names[i]}" for i in largest) or " + 0"
+            text = text[3:] if text.startswith(" +") else f"-{text[3:]}"
+            return text if np.count_nonzero(u) == len(largest) else f"{text} + ..."
+
+        def sides(w, b):
+            """u^T x and its offset; without a direction b and 0."""
+            length = np.linalg.norm(w)
+            return (terms(w / length), -b / length + 0.0) if length else (f"{b:.3g}", 0.0)
+
+        each = "each neuron adds slope * (left - right side) where its condition holds:"
+        parts = [sides(w, b) for w, b in zip(self.hidden_weights, self.hidden_biases)]
+        where = [f"{left} > {right:.3g}" for left, right in parts]
+        if self.gate_weights is not None and self.gate_biases is not None:
+            each = "each neuron adds slope * (...) where its gate is open:"
+            linear = [f"({left} {'-' if right >= 0 else '+'} {abs(right):.3g})" for left, right in parts]
+            gates = [sides(g, h) for g, h in zip(self.gate_weights, self.gate_biases)]
+            where = [f"{part} where {left} > {right:.3g}" for part, (left, right) in zip(linear, gates)]
+        order = np.argsort(-self.path_norms, kind="stable")
+        lengths = np.linalg.norm(self.hidden_weights, axis=1)
+        amounts = self.output_weights.reshape(self.n_neurons, k) * np.where(lengths > 0, lengths, 1.0)[:, None]
+        shares = 100 * self.path_norms / (self.path_norms.sum() or 1.0)
+        table = [["share", *([] if n_active is None else ["active"]), *(labels if k > 1 else ["slope"]), "condition"]]
+        for j in order[:max_neurons]:
+            counts = [] if n_active is None else [str(np.asarray(n_active)[j])]
+            slopes = [f"{a:+.3g}" if a else "" for a in amounts[j]]
+            table.append([f"{shares[j]:.3g} %", *counts, *slopes, where[j]])
+        widths = [max(len(cell) for cell in column) for column in zip(*table)]
+        lines = [repr(self)]
+        for i in range(k):
+            of = f" of {labels[i]}" if k > 1 else ""
+            sign = "" if k > 1 or classes is None else f" (a positive sum means {labels[1]})"
+            lines.append(f"constant{of}: {np.broadcast_to(self.output_bias, k)[i]:.4g}{sign}")
+            if self.skip_weights is not None:
+                lines.append(f"linear term{of}: {terms(self.skip_weights.reshape(d, k)[:, i], 4)}")
+        if self.n_neurons:
+            lines.append(each)
+            lines += ["  ".join([*map(str.rjust, row[:-1], widths), row[-1]]) for row in table]
+        if self.n_neurons > max_neurons:
+            lines.append(f"{shares[order[max_neurons:]].sum():.3g} %  {self.n_neurons - max_neurons} more neurons")
+        return "\n".join(lines)
 
     def select(self, keep: NDArray) -> Network:
         """The network of some of the neurons.

@@ -8,6 +8,7 @@ sequence of weight decays each fit starts from the one before.
 from __future__ import annotations
 
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,17 @@ from convexnn.network import Network
 from convexnn.problem import Problem
 from convexnn.result import Result
 from convexnn.solvers import SOLVERS
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn < 1.9: estimators have no set_callbacks
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        pass
+
+    def with_callbacks(method):
+        return method
+
 
 #: certify="auto" looks at this many cones for each output and sign: a second or so.
 AUTO_CONES = 5_000
@@ -67,7 +79,7 @@ class Fit:
     arrangement: Arrangement
 
 
-class TwoLayerNetwork(BaseEstimator):
+class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
     """Parameters, training and attributes that regressor and classifier share."""
 
     def __init__(
@@ -108,6 +120,21 @@ class TwoLayerNetwork(BaseEstimator):
         self.certify = certify
         self.random_state = random_state
         self.verbose = verbose
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight):
+        """A fit for the estimator's alpha; callbacks see it as a task with a subtask for each entry of the history."""
+        if not hasattr(self, "_skl_callbacks"):
+            return next(self._train(*self._coded(X, y, sample_weight)))
+        # The data as they came, with the names of the features.
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        task = dict(estimator=self, X=X, y=y, metadata=metadata)
+        context = self._init_callback_context(max_subtasks=None).call_on_fit_task_begin(**task)
+        data = self._coded(X, y, sample_weight)
+        self.history_ = []
+        fit = next(self._train(*data))
+        context.call_on_fit_task_end(**task, reconstruction_attributes=self._attributes(fit))
+        return fit
 
     def _train(
         self,
@@ -272,17 +299,25 @@ class TwoLayerNetwork(BaseEstimator):
         share = 0.6 if self.certify is True else 1.0
         left = None if self.max_time is None else max(share * self.max_time - (perf_counter() - start), 0.0)
         solver = SOLVERS[self._solver_name(loss)](tol=self.tol, max_iter=self.max_iter, max_time=left)
-        return solver, _Progress() if self.verbose else None
+        watched = self.verbose or hasattr(self, "_callback_fit_ctx")
+        return solver, _Progress(self) if watched else None
+
+    def _attributes(self, fit):
+        """The attributes of a fitted estimator by name."""
+        return dict(
+            network_=fit.network,
+            arrangement_=fit.arrangement,
+            alpha_=fit.alpha,
+            alpha_max_=fit.alpha_max,
+            result_=fit.result,
+            certificate_=fit.certificate,
+            n_iter_=max(fit.result.n_iter, 1),
+            history_=[_plain(entry) for entry in fit.result.history],
+        )
 
     def _keep(self, fit):
-        """The attributes of a fitted estimator, and a warning if it is not optimal."""
-        self.network_ = fit.network
-        self.arrangement_ = fit.arrangement
-        self.alpha_ = fit.alpha
-        self.alpha_max_ = fit.alpha_max
-        self.result_ = fit.result
-        self.certificate_ = fit.certificate
-        self.n_iter_ = max(fit.result.n_iter, 1)
+        """The estimator with the attributes of a fit, and a warning if it is not optimal."""
+        self.__dict__.update(self._attributes(fit))
         if fit.result.status != "optimal":
             warnings.warn(
                 f"status {fit.result.status!r}: {fit.result.message}. Relative gap {fit.result.relative_gap:.1e}, "
@@ -411,6 +446,34 @@ class TwoLayerNetwork(BaseEstimator):
         network = self.network_
         return [network.hidden_biases, np.broadcast_to(network.output_bias, (network.n_outputs,))]
 
+    def summary(self, X=None, *, max_neurons=10, max_weights=4):
+        """What a fitted network is and does, in words: how good it is, and its heaviest neurons.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), optional
+            Count the rows on which each neuron is active.
+        max_neurons, max_weights : int
+            At most so many neurons, and so many weights of each, are written out: the largest.
+
+        Returns
+        -------
+        summary : str
+            For ``print``; ``Network.summary`` explains the table.
+        """
+        check_is_fitted(self, "network_")
+        n_active = None
+        if X is not None:
+            n_active = self.network_.count_active(validate_data(self, X, dtype=float, reset=False))
+        share = f" = {self.alpha_ / self.alpha_max_:.3g} alpha_max" if self.alpha_max_ else ""
+        head = f"{type(self).__name__}: loss {self.certificate_.loss.name}, alpha {self.alpha_:.4g}{share}, "
+        lines = [f"{head}{self.result_.status} after {self.n_iter_} iterations"]
+        lines += textwrap.wrap(str(self.certificate_), 100)
+        names, classes = getattr(self, "feature_names_in_", None), getattr(self, "classes_", None)
+        most = dict(max_neurons=max_neurons, max_weights=max_weights)
+        table = self.network_.summary(n_active, feature_names=names, classes=classes, **most)
+        return "\n".join([*lines, "", table])
+
     def to_sklearn(self):
         """This network as a fitted MLPRegressor or MLPClassifier; see ``convexnn.export.to_sklearn``.
 
@@ -494,9 +557,17 @@ class TwoLayerNetwork(BaseEstimator):
         names, classes = getattr(self, "feature_names_in_", None), getattr(self, "classes_", None)
         return dict(loss=self.certificate_.loss, classes=classes, feature_names=names)
 
+    def _checked(self, X, y, **options):
+        """X in double precision, in which networks are trained, and y; the precision that X came in is remembered."""
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], **options)
+        self._dtype = X.dtype
+        return X.astype(float, copy=False), y
+
     def _scores(self, X):
+        """Outputs of the network, in single precision if the training data and X both are."""
         check_is_fitted(self, "network_")
-        return self.network_.predict(validate_data(self, X, dtype=float, reset=False))
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return self.network_.predict(X).astype(np.result_type(X, self._dtype), copy=False)
 
 
 def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[np.bool_]) -> Result:
@@ -550,24 +621,56 @@ def check_weights(sample_weight, n_samples):
     return weights
 
 
-class _Progress:
-    """One line on standard error, rewritten in place on a terminal, repeated every two seconds elsewhere."""
+def _plain(entry):
+    """An entry of a history in Python's own numbers."""
+    counts = ("iteration", "blocks")
+    return {name: int(value) if name in counts else float(value) for name, value in entry.items()}
 
-    def __init__(self):
+
+class _Progress:
+    """Tells of a fit while it runs: with ``verbose`` on standard error, and to scikit-learn's callbacks.
+
+    A line is rewritten in place on a terminal, and repeated every two seconds elsewhere. For callbacks what happens
+    between two entries of the history is a task; one that returns True when it ends stops the fit.
+    """
+
+    def __init__(self, estimator):
+        self.estimator = estimator
         self.live = sys.stderr.isatty()
         self.shown = -np.inf
         self.line = ""
+        self.task = self._next_task()
+
+    def _next_task(self):
+        context = getattr(self.estimator, "_callback_fit_ctx", None)
+        if context is None:
+            return None
+        return context.subcontext(task_name="solver step").call_on_fit_task_begin(estimator=self.estimator)
 
     def __call__(self, entry):
         self.line = (
             f"iteration {entry['iteration']:6d}  objective {entry['objective']:.6g}  relative gap "
             f"{entry['relative_gap']:.1e}  neurons {entry['blocks']:4d}  {entry['seconds']:.1f} s"
         )
-        if entry["seconds"] - self.shown >= (0.1 if self.live else 2.0):
+        if self.estimator.verbose and entry["seconds"] - self.shown >= (0.1 if self.live else 2.0):
             self.shown = entry["seconds"]
-            sys.stderr.write(f"\r\x1b[K{self.line}" if self.live else f"{self.line}\n")
-            sys.stderr.flush()
+            self._write(self.line if self.live else f"{self.line}\n")
+        if self.task is not None:
+            self.estimator.history_.append(_plain(entry))
+            stop = self.task.call_on_fit_task_end(estimator=self.estimator)
+            # A fit that has reached its tolerance ends by itself.
+            stop = stop and entry["relative_gap"] > self.estimator.tol
+            self.task = None if stop else self._next_task()
+            if stop:
+                # As Ctrl-C does: the solver keeps the best coefficients so far, with their gap.
+                raise KeyboardInterrupt
 
     def close(self):
-        sys.stderr.write(f"\r\x1b[K{self.line}\n" if self.live else f"{self.line}\n")
+        if self.task is not None:
+            self.task.call_on_fit_task_end(estimator=self.estimator)
+        if self.estimator.verbose:
+            self._write(f"{self.line}\n")
+
+    def _write(self, text):
+        sys.stderr.write(f"\r\x1b[K{text}" if self.live else text)
         sys.stderr.flush()

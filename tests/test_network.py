@@ -2,6 +2,7 @@
 
 import gc
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -509,3 +510,102 @@ def test_a_missing_file_is_called_missing(tmp_path):
 )
 def test_repr(kind, n_outputs, m, text):
     assert repr(draw_network(np.random.default_rng(27), kind, n_outputs, m)) == text
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Summary
+
+
+def read_side(text, names):
+    """Coefficients of "0.8 dose - 0.6 age"."""
+    u = np.zeros(len(names))
+    for sign, size, name in re.findall(r"(?:^|([+-]) ?)(-?[\d.e-]+) (\w+)", text):
+        u[names.index(name)] = float(size) * (-1 if sign == "-" else 1)
+    return u
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("gated", [False, True])
+def test_the_summary_can_be_computed_with(n_outputs, skip, gated):
+    """Whoever reads constants, linear terms and table gets the predictions, up to the digits printed."""
+    rng = np.random.default_rng([n_outputs, skip, gated])
+    shape = (3,) if n_outputs == 1 else (3, n_outputs)
+    fed = rng.standard_normal((7,) + shape[1:]) * (1 if n_outputs == 1 else np.eye(3)[rng.integers(0, 3, 7)])
+    W, b = rng.standard_normal((7, 3)), rng.standard_normal(7)
+    W[0], b[0] = 0.0, 0.7  # a constant
+    gates = (rng.standard_normal((7, 3)), rng.standard_normal(7)) if gated else (None, None)
+    constant = rng.standard_normal(shape[1:])[()]
+    network = Network(W, b, fed, constant, *gates, skip_weights=rng.standard_normal(shape) if skip else None)
+    names = ["age", "dose", "weight"]
+    X = rng.standard_normal((30, 3))
+    active = network.count_active(X)
+    lines = network.summary(active, feature_names=names, max_neurons=7).splitlines()
+    assert lines[0] == repr(network)
+    read = np.zeros((30, n_outputs))
+    read += [float(line.split(": ")[1]) for line in lines if line.startswith("constant")]
+    if skip:
+        read += X @ np.array([read_side(line.split(": ")[1], names) for line in lines if line.startswith("linear")]).T
+    table = lines[[line.startswith("each neuron") for line in lines].index(True) + 1 :]
+    assert len(table) == 8
+    shares, counts = [], []
+    for row in table[1:]:
+        share, count, slope, condition = re.fullmatch(r" *([\d.e+]+) % +(\d+) +([-+][\d.e-]+) +(.*)", row).groups()
+        shares.append(float(share))
+        counts.append(int(count))
+        # A column for each output, and the slope ends where the title of its column does.
+        end = row.index(slope) + len(slope)
+        titles = re.finditer(r"slope|output \d", table[0])
+        output = next(i for i, title in enumerate(titles) if title.end() == end)
+        if gated:
+            linear, offset, gate = re.fullmatch(r"\((.*) ([+-] [\d.e-]+)\) where (.*)", condition).groups()
+            u, offset = read_side(linear, names), -float(offset.replace(" ", ""))
+            left, right = gate.split(" > ")
+            on = X @ read_side(left, names) > float(right)
+        else:
+            linear, offset = condition.split(" > ")
+            u, offset = read_side(linear, names), float(offset)
+            on = X @ u + (0 if u.any() else float(linear)) > offset
+        value = X @ u - offset if u.any() else np.full(30, float(linear))
+        read[:, output] += float(slope) * on * value
+    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=2)
+    before = X @ W.T + b
+    on = (before > 0) if not gated else (X @ gates[0].T + gates[1] >= 0)
+    assert counts == on.sum(axis=0)[np.argsort(-network.path_norms)].tolist()
+    far = np.abs(read - network.predict(X).reshape(30, n_outputs)).max(axis=1)
+    # Two digits of a gate can put a row on its other side.
+    assert np.quantile(far, 0.8) < 0.2 and np.median(far) < 0.1
+
+
+def test_summary_shortens_and_names():
+    rng = np.random.default_rng(0)
+    network = Network(rng.standard_normal((5, 6)), np.zeros(5), rng.standard_normal(5))
+    text = network.summary(max_neurons=2, max_weights=3, classes=["bad", "good"])
+    assert "constant: 0 (a positive sum means good)" in text
+    assert text.splitlines()[-1].endswith("%  3 more neurons") and text.count("+ ... > 0") == 2
+    assert all(f"x{i}" in network.summary(max_weights=6) for i in range(6))
+    assert "100 %" in Network(np.ones((1, 2)), np.zeros(1), np.ones(1)).summary()
+    empty = Network(np.zeros((0, 2)), np.zeros(0), np.zeros(0), 1.5)
+    assert empty.summary(empty.count_active(np.ones((3, 2)))).splitlines() == [repr(empty), "constant: 1.5"]
+
+
+def test_rows_on_a_hyperplane_are_not_active():
+    network = Network(np.array([[3.0]]), np.array([-0.3]), np.array([1.0]))
+    X = np.array([[0.1], [1.0], [0.0]])
+    assert network.hidden(X)[0, 0] != 0  # rounding
+    assert network.count_active(X).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(feature_names=["a"]), "feature_names must have 2 names.* got 1"),
+        (dict(classes=["a"]), "classes must have 2 labels, got 1"),
+        (dict(n_active=[1]), r"n_active must have shape \(3,\), got \(1,\)"),
+        (dict(max_neurons=0), "max_neurons and max_weights must be at least 1, got 0 and 4"),
+        (dict(max_weights=-1), "max_neurons and max_weights must be at least 1, got 10 and -1"),
+    ],
+)
+def test_summaries_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        Network(np.ones((3, 2)), np.zeros(3), np.ones(3)).summary(**options)
