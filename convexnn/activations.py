@@ -159,6 +159,48 @@ def lift(
     return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept, skip)
 
 
+def lift_feature_penalty(feature_penalty, n_features: int, hidden_bias: str) -> NDArray | None:
+    """The feature penalty of all coordinates of a block, 0 for a bias; None where there is none.
+
+    Parameters
+    ----------
+    feature_penalty : float, array of shape (n_features,) or None
+        One for all features, or one for each.
+    n_features : int
+        Number of features, without a ones column.
+    hidden_bias : {"penalized", "free", "none"}
+        "penalized" adds the bias coordinate.
+
+    Returns
+    -------
+    feature_penalty : array of shape (n_features,) or (n_features + 1,), or None
+
+    Raises
+    ------
+    ValueError
+        For values that are not finite and non-negative, another shape, or ``hidden_bias="free"``.
+    """
+    if feature_penalty is None:
+        return None
+    try:
+        mu = np.asarray(feature_penalty, dtype=float)
+    except (TypeError, ValueError):
+        mu = np.full(1, np.nan)
+    if mu.shape not in ((), (n_features,)) or not np.isfinite(mu).all() or mu.min() < 0:
+        raise ValueError(
+            f"feature_penalty must be a finite number >= 0, or an array of {n_features} of them, got "
+            f"{feature_penalty!r}."
+        )
+    if not mu.any():
+        return None
+    if hidden_bias == "free":
+        raise ValueError(
+            "feature_penalty needs hidden_bias='penalized' or 'none', got 'free': blocks whose bias no norm holds are "
+            "projected by a method of their own, which leaves no features out."
+        )
+    return np.append(np.broadcast_to(mu, n_features), np.zeros(int(hidden_bias != "none")))
+
+
 def _of_features(problem: Problem, hidden_bias: str) -> NDArray | None:
     """The feature penalty without the bias coordinate."""
     mu = problem.penalty.feature_penalty

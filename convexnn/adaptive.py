@@ -349,7 +349,8 @@ def find(
     finds are then priced exactly.
     """
     if hidden_bias != "free":
-        peaks, n_starts = search(X, t, known, remembered, *effort, feature_penalty=feature_penalty)
+        settings: dict = dict(feature_penalty=feature_penalty)
+        peaks, n_starts = search(X, t, known, remembered, *effort, **settings)
         return peaks, peaks.prices, peaks.V, n_starts
     scale = np.ones(X.shape[1])
     scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0

@@ -21,7 +21,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from convexnn.activations import ACTIVATIONS, find_patterns, lift
+from convexnn.activations import ACTIVATIONS, find_patterns, lift, lift_feature_penalty
 from convexnn.adaptive import blocks_of, search_alpha_max, solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import network_from
@@ -50,6 +50,7 @@ class _TwoLayerNetwork(BaseEstimator):
         fit_intercept=True,
         hidden_bias="penalized",
         skip_connection=False,
+        feature_penalty=0.0,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -68,6 +69,7 @@ class _TwoLayerNetwork(BaseEstimator):
         self.fit_intercept = fit_intercept
         self.hidden_bias = hidden_bias
         self.skip_connection = skip_connection
+        self.feature_penalty = feature_penalty
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time
@@ -84,11 +86,13 @@ class _TwoLayerNetwork(BaseEstimator):
         keep = weights > 0
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
         lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
+        feature_penalty = lift_feature_penalty(self.feature_penalty, rows.shape[1], self.hidden_bias)
         adaptive = self.patterns == "adaptive"
         if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
             adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
         if adaptive:
-            return self._fit_adaptively(rows, lifted, y, loss, weights, sample_weight, n_outputs, start)
+            data = (rows, lifted, y, loss, weights, sample_weight, n_outputs)
+            return self._fit_adaptively(*data, start, feature_penalty)
         arrangement = self._arrangement(X, lifted, keep)
         activation = ACTIVATIONS[self.activation]()
         previous = self._previous_network(n_outputs, rows)
@@ -98,7 +102,7 @@ class _TwoLayerNetwork(BaseEstimator):
                 unlisted = previous.select(found < 0)
                 arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
         skip = rows if self.skip_connection else None
-        fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias)
+        fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias, feature_penalty)
         problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, *fixed)
         alpha_max = problem.alpha_max
         even = replace(problem, sample_weight=sample_weight, skip=None).alpha_max if self.alpha == "auto" else 0.0
@@ -115,7 +119,7 @@ class _TwoLayerNetwork(BaseEstimator):
         certificate = self._prove(certificate, rows, y, weights, result.coef, start)
         return self._finish(problem, result, certificate, alpha_max)
 
-    def _fit_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start):
+    def _fit_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, feature_penalty):
         """The same over all patterns: cells are listed as a search finds them."""
         if self.activation != "relu":
             raise ValueError(
@@ -133,12 +137,14 @@ class _TwoLayerNetwork(BaseEstimator):
         common = (self.fit_intercept, n_outputs, rng)
         even = 0.0
         if self.alpha == "auto":
-            even = search_alpha_max(lifted, y, loss, sample_weight, *common, None, self.hidden_bias)
+            kind = (None, self.hidden_bias, feature_penalty)
+            even = search_alpha_max(lifted, y, loss, sample_weight, *common, *kind)
         alpha = self._alpha(even, weights, sample_weight)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
         solver, progress = self._solver(loss, start)
         data = (lifted, y, loss, alpha, weights, self.fit_intercept, n_outputs)
-        problem, result, found = solve_adaptively(*data, solver, blocks, rng, progress, skip, self.hidden_bias)
+        kind = (skip, self.hidden_bias, feature_penalty)
+        problem, result, found = solve_adaptively(*data, solver, blocks, rng, progress, *kind)
         if progress is not None:
             progress.close()
         network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
@@ -332,6 +338,16 @@ class _TwoLayerNetwork(BaseEstimator):
         network = self.network_
         return [network.hidden_biases, np.broadcast_to(network.output_bias, (network.n_outputs,))]
 
+    @property
+    def feature_importances_(self):
+        """sum_j |w_ji| |a_j| + |s_i| (skip connection) for each feature i, divided by their sum, (n_features,).
+
+        Undivided they bound slopes: no prediction moves by more than that times what feature i moves by (unless a gate
+        opens or closes). Exactly 0 for features that the network does not use, as ``feature_penalty`` makes them, so
+        that ``SelectFromModel(model, threshold=1e-12)`` keeps those it uses.
+        """
+        return self.network_.feature_importances
+
     def _scores(self, X):
         check_is_fitted(self, "network_")
         return self.network_.predict(validate_data(self, X, dtype=float, reset=False))
@@ -370,6 +386,10 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
     skip_connection : bool, default=False
         Add an unpenalised linear term to the network: neurons then explain only what a linear model does not.
         alpha="auto" stays what it is without it.
+    feature_penalty : float or array of shape (n_features,), default=0.0
+        mu, for networks that leave features out: alpha multiplies |(w, b)| + sum_i mu_i |w_i| in place of |(w, b)| for
+        each neuron, and features whose weights do not pay for that get none (0.3 to 3 leaves out more and more). 0 for
+        a feature exempts it. Not with hidden_bias="free". Proofs with many features are looser with it.
     tol : float, default=1e-4
         Relative duality gap at which the solver stops.
     max_iter : int, default=20000
@@ -406,6 +426,8 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         Weight decay used; smallest weight decay for which the network has no neuron (over the listed patterns).
     coefs_, intercepts_ : lists of arrays
         As in ``MLPRegressor``; the weights of a skip connection are in ``network_.skip_weights``.
+    feature_importances_ : array of shape (n_features,)
+        How steeply predictions may depend on each feature, as shares; exactly 0 for features that are not used.
     n_iter_ : int
         Iterations.
 
@@ -432,6 +454,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
         fit_intercept=True,
         hidden_bias="penalized",
         skip_connection=False,
+        feature_penalty=0.0,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -451,6 +474,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
             skip_connection=skip_connection,
+            feature_penalty=feature_penalty,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,
@@ -515,8 +539,8 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
         Weight decay on a *sum* of losses; "auto" takes 0.01 of ``alpha_max_``.
     loss : {"log_loss", "squared_hinge", "hinge"} or loss object, default="log_loss"
         The hinge losses are for two classes; "hinge" needs solver="cvxpy".
-    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, tol, max_iter, max_time, \
-    warm_start, init, certify, random_state, verbose
+    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, feature_penalty, tol, \
+    max_iter, max_time, warm_start, init, certify, random_state, verbose
         As in ConvexReLURegressor.
     class_weight : dict, "balanced" or None
         Factors of the losses by class; "balanced" makes the classes equally heavy.
@@ -525,7 +549,8 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
     ----------
     classes_ : array of shape (n_classes,)
         Class labels.
-    network_, certificate_, result_, arrangement_, alpha_, alpha_max_, coefs_, intercepts_, n_iter_
+    network_, certificate_, result_, arrangement_, alpha_, alpha_max_, coefs_, intercepts_, feature_importances_, \
+    n_iter_
         As in ConvexReLURegressor.
 
     Examples
@@ -548,6 +573,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
         fit_intercept=True,
         hidden_bias="penalized",
         skip_connection=False,
+        feature_penalty=0.0,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -568,6 +594,7 @@ class ConvexReLUClassifier(ClassifierMixin, _TwoLayerNetwork):
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
             skip_connection=skip_connection,
+            feature_penalty=feature_penalty,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,

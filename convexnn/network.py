@@ -95,14 +95,16 @@ class Network:
 
     @property
     def feature_importances(self) -> NDArray[np.float64]:
-        r"""sum_j |w_ji| |a_j| of each feature i, divided by their sum, shape (n_features,).
+        r"""sum_j |w_ji| |a_j| + |s_i| for each feature i, divided by their sum, shape (n_features,).
 
-        The weight with which a feature enters the network: no prediction moves by more than sum_j |w_ji| |a_j| times
-        what the feature moves by, skip connection aside. 0 for features that no neuron uses; all 0 without neurons.
+        Undivided they bound slopes: the prediction moves by no more than that times what feature i moves by, unless a
+        gate opens or closes. 0 for a feature whose weights are all zero; all 0 for a network without weights.
         """
         output = np.linalg.norm(self.output_weights.reshape(self.n_neurons, self.n_outputs), axis=1)
-        amounts = output @ np.abs(self.hidden_weights)
-        return amounts / (amounts.sum() or 1.0)
+        slopes = output @ np.abs(self.hidden_weights)
+        if self.skip_weights is not None:
+            slopes = slopes + np.linalg.norm(self.skip_weights.reshape(len(slopes), -1), axis=1)
+        return slopes / (slopes.sum() or 1.0)
 
     def hidden(self, X: ArrayLike) -> NDArray[np.float64]:
         """Activations of the hidden neurons, shape (n_samples, n_neurons).

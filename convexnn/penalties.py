@@ -1,7 +1,8 @@
 """Penalties on blocks of coefficients, and the dictionary PENALTIES.
 
-A penalty is sum_k |v_k| over the blocks it allows, |.| a norm; ``alpha`` belongs to the problem and reaches a prox as part of its
-threshold. The prox returns, beside the new coefficients, whatever makes the next call on similar input cheaper.
+A penalty is sum_k |v_k| over the blocks it allows, |.| a norm; ``alpha`` belongs to the problem and reaches a prox as
+part of its threshold. The prox returns, beside the new coefficients, whatever makes the next call on similar input
+cheaper.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ class Penalty(Protocol):
 
     #: Whether |.| leaves out the last feature.
     free_bias: bool
-    #: What |.| adds for each unit of each weight, shape (n_features,); None where it adds nothing.
-    feature_penalty: NDArray | None
+
+    @property
+    def feature_penalty(self) -> NDArray | None:
+        """What |.| adds for each unit of each weight, shape (n_features,); None where it adds nothing."""
 
     def norms(self, V: NDArray) -> NDArray:
         """|v_k| of each block, shape (n_blocks,)."""
@@ -58,7 +61,7 @@ class GroupLasso:
     """
 
     free_bias = False
-    feature_penalty = None
+    feature_penalty: NDArray | None = None
 
     def norms(self, V):
         return np.linalg.norm(V, axis=1)
@@ -105,7 +108,7 @@ class ConeGroupLasso:
     """
 
     free_bias = False
-    feature_penalty = None
+    feature_penalty: NDArray | None = None
 
     def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
         self.rows = _unit(X)
@@ -176,7 +179,7 @@ class FreeBiasConeGroupLasso:
     """
 
     free_bias = True
-    feature_penalty = None
+    feature_penalty: NDArray | None = None
 
     def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
         self.rows = X / np.linalg.norm(X, axis=1, keepdims=True)
@@ -331,9 +334,7 @@ class ConeSparseGroupLasso:
 
     free_bias = False
 
-    def __init__(
-        self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp], feature_penalty: NDArray
-    ):
+    def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp], feature_penalty: NDArray):
         self.rows = _unit(X)
         self.patterns = patterns
         self.pattern = pattern
@@ -374,9 +375,10 @@ class ConeSparseGroupLasso:
             k = part[self._longest(G[part], floor, None) > floor]
             if warm is not None:
                 k = k[_longest(G[k], warm[2][k], floor / warm[3] if warm[3] > 0 else 1.0) > floor]
-            guess = (None, None) if warm is None else (warm[0][k], warm[1][k])
-            found = support(G[k], self.feature_penalty, self.rows, self.patterns[self.pattern[k]], *guess, floor)
-            floor = max(floor, float(np.linalg.norm(found[0], axis=1).max(initial=0.0)))
+            active, signs = (None, None) if warm is None else (warm[0][k], warm[1][k])
+            patterns = self.patterns[self.pattern[k]]
+            V, _, _ = support(G[k], self.feature_penalty, self.rows, patterns, active, signs, floor)
+            floor = max(floor, float(np.linalg.norm(V, axis=1).max(initial=0.0)))
         return floor
 
     def faces(self, V, blocks, warm):

@@ -191,20 +191,24 @@ def climb(
     rows, cost = X[walls], -t[walls]
     active = np.where(active >= 0, np.append(group, 0)[active], -1)
     prices, V, active = np.zeros(len(U)), np.zeros(U.shape), place[active]
+    lowest = np.maximum(floor, (1 - 1e-3) * start / _norms(U, feature_penalty))
     k, n_cells, fresh = np.arange(len(U)), 0, np.zeros(len(U), dtype=bool)
     signs = np.where(_sparse(U, feature_penalty)[:, None], np.sign(U), UNKNOWN).astype(np.int8)
     for _ in range(max_steps):
         n_cells += len(k)
         at, pull = patterns[np.ix_(k, walls)], (patterns[k] * t) @ X + linear
+        low = np.broadcast_to(floor, len(k))
         if feature_penalty is None:
             W, on = project_onto_cones(pull, rows, at, active[k], floor)
         else:
-            W, on, signs[k] = support(pull, feature_penalty, rows, at, active[k], signs[k], floor)
+            # The cell holds a vector with the price so far; short of it the search for the best one can begin.
+            low = np.maximum(lowest[k], (1 - 1e-3) * prices[k])
+            W, on, signs[k] = support(pull, feature_penalty, rows, at, active[k], signs[k], low)
         side = W @ X.T
         reach = np.linalg.norm(W, axis=1)
         # A projection that was left at the floor is no vector of its cone.
         price = (np.maximum(side, 0.0) @ t + W @ linear) / np.maximum(_norms(W, feature_penalty), 1e-300)
-        price *= reach > floor
+        price *= reach > low
         # Where samples have turned the same vector may have other multipliers, which tell where to cross.
         up = (price > prices[k] * (1 + 1e-12)) | (fresh[k] & (price >= prices[k] * (1 - 1e-12)))
         k, at, pull, on, side, W = k[up], at[up], pull[up], on[up], side[up], W[up]

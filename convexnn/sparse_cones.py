@@ -29,7 +29,7 @@ def threshold_onto_cones(
     |q + B^T lam + r|: least squares with bounds. A coordinate is zero where r_j is within its bounds, and has the sign
     of -r_j where it is not. Each sweep looks at all rows and coordinates of all open blocks, lets the one that is most
     on the wrong side enter the set of those that are zero, solves the small systems of that set, and lets those leave
-    whose multiplier meets a bound. Cold starts begin at soft thresholding, which is the answer where no row is violated.
+    whose multiplier meets a bound. Cold starts begin at soft thresholding, the answer where no row is violated.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def support(
     patterns: NDArray[np.bool_],
     active: NDArray[np.intp] | None = None,
     signs: NDArray[np.int8] | None = None,
-    floor: float = 0.0,
+    floor: NDArray | float = 0.0,
 ) -> tuple[NDArray, NDArray[np.intp], NDArray[np.int8]]:
     r"""Maximisers of g^T v over the part of the pattern cones with |v| + sum_j mu_j |v_j| <= 1.
 
@@ -123,8 +123,8 @@ def support(
         mu, non-negative.
     rows, patterns, active, signs
         As in ``threshold_onto_cones``.
-    floor : float, default=0.0
-        Blocks whose maximum is no larger are left unfinished.
+    floor : array of shape (n_blocks,) or float, default=0.0
+        Blocks whose maximum is no larger are left unfinished; the higher, the sooner the others are done.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def support(
     ----------
     .. [1] W. Dinkelbach, On nonlinear fractional programming, Management Science 13 (1967).
     """
-    V, size = G.copy(), np.full(len(G), float(floor))
+    V, size = G.copy(), np.broadcast_to(floor, len(G)).astype(float)
     active = np.full(G.shape, -1) if active is None else active.copy()
     signs = np.full(G.shape, UNKNOWN, dtype=np.int8) if signs is None else signs.copy()
     k = np.arange(len(G))
@@ -202,7 +202,7 @@ class _Faces:
     """
 
     def __init__(self, Q, T, table, patterns, active, signs, cold):
-        """From guesses: what has a multiplier out of bounds leaves until nothing has; unusable guesses are forgotten."""
+        """From guesses: what has a multiplier out of bounds leaves until nothing has; forget unusable guesses."""
         self.Q, self.T, self.table, self.patterns = Q, T, table, patterns
         m, d = Q.shape
         self.n = len(table) - d
@@ -269,7 +269,7 @@ class _Faces:
         zero = np.where((signs == 0) & (self.T[k] > 0), self.n + np.arange(d), -1)
         both = -np.sort(-np.column_stack([active, zero]), axis=1)
         self.slots[k] = both[:, :d]
-        full = (both[:, d:] >= 0).any(axis=1)
+        full = np.any(both[:, d:] >= 0, axis=1)
         self.slots[k[full]] = -1
         signs = np.where(signs == 0, np.where(self.Q[k] < 0, -1, 1), signs)
         in_slot = (zero >= 0) & ~full[:, None]
@@ -305,13 +305,18 @@ class _Faces:
         np.einsum("kii->ki", gram)[...] += np.where(used, 1e-15, 1.0)
         S = np.linalg.inv(gram)
         base = self.Q[k] - self.T[k] * self.signs[k]
-        V, multipliers = base[:, :, None], np.zeros((len(k), width, 1))
-        for _ in range(3):
-            multipliers = multipliers - (S @ (B @ V)) * used[:, :, None]
-            V = base[:, :, None] + B.transpose(0, 2, 1) @ multipliers
+        S *= used[:, :, None]
+        V, multipliers, across = base[:, :, None], np.zeros((len(k), width, 1)), B.transpose(0, 2, 1)
+        left = B @ V
         scale = np.maximum(1.0, np.linalg.norm(base, axis=1))
-        # Dependent rows: their Gram matrix says nothing.
-        self.sound[k] = np.abs(B @ V).max(axis=(1, 2), initial=0.0) <= 1e-12 * scale
+        for refinement in range(5):
+            multipliers = multipliers - S @ left
+            V = base[:, :, None] + across @ multipliers
+            left = B @ V
+            # Dependent rows: their Gram matrix says nothing.
+            self.sound[k] = np.abs(left).max(axis=(1, 2), initial=0.0) <= 1e-12 * scale
+            if refinement and self.sound[k].all():
+                break
         self.V[k] = V[:, :, 0]
         block, slot = np.nonzero(slots >= self.n)
         self.V[k[block], slots[block, slot] - self.n] = 0.0

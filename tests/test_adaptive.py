@@ -38,7 +38,7 @@ INEXACT = "check_sample_weight_equivalence_on_dense_data"
 )
 def test_scikit_learn_checks(estimator, check, monkeypatch):
     # Nor need the search be thorough.
-    monkeypatch.setattr(adaptive, "search", lambda *args: search(*args[:4], 50, 10, 1, *args[7:]))
+    monkeypatch.setattr(adaptive, "search", lambda *args, **options: search(*args[:4], 50, 10, 1, *args[7:], **options))
     check(estimator)
 
 
@@ -302,11 +302,11 @@ def interrupt_after(monkeypatch, calls):
     """Control-C in the given call of the search, counted from 1."""
     count = [0]
 
-    def interrupted(*args):
+    def interrupted(*args, **options):
         count[0] += 1
         if count[0] >= calls:
             raise KeyboardInterrupt
-        return search(*args)
+        return search(*args, **options)
 
     monkeypatch.setattr(adaptive, "search", interrupted)
 
