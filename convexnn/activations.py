@@ -182,11 +182,9 @@ def lift_feature_penalty(feature_penalty, n_features: int, hidden_bias: str) -> 
     """
     if feature_penalty is None:
         return None
-    try:
-        mu = np.asarray(feature_penalty, dtype=float)
-    except (TypeError, ValueError):
-        mu = np.full(1, np.nan)
-    if mu.shape not in ((), (n_features,)) or not np.isfinite(mu).all() or mu.min() < 0:
+    mu = np.asarray(feature_penalty)
+    fits = mu.dtype.kind in "fiu" and mu.shape in ((), (n_features,))
+    if not fits or not np.isfinite(mu).all() or mu.min() < 0:
         raise ValueError(
             f"feature_penalty must be a finite number >= 0, or an array of {n_features} of them, got "
             f"{feature_penalty!r}."

@@ -651,9 +651,8 @@ def test_blocks_of_a_network(n_outputs, hidden_bias):
     # The same neurons again: cells are distinct here, so nothing adds up.
     assert len(blocks.sign) == one_each.n_neurons
     assert np.isclose(np.linalg.norm(blocks.V, axis=1).sum(), one_each.path_norms.sum())
-    again = ACTIVATIONS["relu"]().network(
-        Problem(design, None, None, None, 1.0, np.ones(15)), blocks.V, 0.0, None, hidden_bias
-    )
+    problem = Problem(design, None, None, ConeGroupLasso(lifted, blocks.patterns, pattern), 1.0, np.ones(15))
+    again = ACTIVATIONS["relu"]().network(problem, blocks.V, 0.0, None, hidden_bias)
     assert np.allclose(again.predict(X), network.predict(X), atol=1e-12)
     assert np.isclose(again.path_norms.sum(), one_each.path_norms.sum())
 
