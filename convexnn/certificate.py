@@ -14,10 +14,11 @@ from threadpoolctl import threadpool_limits
 from convexnn.activations import ACTIVATIONS, lift_feature_penalty
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import check_data, count_patterns, enumerate_patterns
-from convexnn.branching import bound_price
+from convexnn.branching import Tree, bound_price
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 from convexnn.penalties import GroupLasso, SparseGroupLasso
+from convexnn.pricing import ascend
 from convexnn.problem import Design, Problem
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
@@ -82,6 +83,58 @@ class Enumeration:
 
 
 @dataclass(frozen=True, eq=False)
+class ChargedTree:
+    """Evidence by branch and bound with a feature penalty mu, for one output and sign.
+
+    A price h(u) is at most M (|u| + sum_j mu_j |u_j|) if h(u) - M sum_j mu_j |u_j| is at most M |u|: the latter are the
+    prices of the data and of two more rows for each feature, e_j and -e_j, with the dual variable -M mu_j.
+
+    Attributes
+    ----------
+    tree : Tree
+        For data and features together.
+    charge : float
+        M.
+    feature_penalty : array of shape (n_features,)
+        mu of all coordinates, 0 for a bias.
+    """
+
+    tree: Tree
+    charge: float
+    feature_penalty: NDArray
+
+    @property
+    def bound(self) -> float:
+        """No vector of norm 1 has a higher price."""
+        return max(self.charge, self.tree.bound)
+
+    @property
+    def n_cones(self) -> int:
+        """Number of cones."""
+        return self.tree.n_cones
+
+    def check(self, X: NDArray, t: NDArray) -> float:
+        """The bound once more, from the data and the boxes alone.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, with its ones column if there are hidden biases.
+        t : array of shape (n_samples,)
+            Signed dual variable.
+
+        Returns
+        -------
+        bound : float
+        """
+        return max(self.charge, self.tree.check(*_with_charges(X, t, self.charge * self.feature_penalty)))
+
+    def scaled(self, size: float) -> ChargedTree:
+        """The evidence for size * t."""
+        return replace(self, tree=self.tree.scaled(size), charge=size * self.charge)
+
+
+@dataclass(frozen=True, eq=False)
 class Certificate:
     """Objective of a network, and a lower bound with its scope.
 
@@ -113,7 +166,7 @@ class Certificate:
         The training problem, as in ``certify``.
     network : Network, optional
         The network.
-    evidence : tuple of (int, int, Enumeration, Tree or Squares)
+    evidence : tuple of (int, int, Enumeration, Tree, ChargedTree or Squares)
         For scope "global": an output, a sign (+1 or -1), and what proves that no such neuron has a price above alpha.
     """
 
@@ -214,12 +267,13 @@ class Certificate:
             plain = isinstance(evidence, Enumeration)
             if plain and (evidence.activation, evidence.hidden_bias) != (activation, self.hidden_bias):
                 raise ValueError(f"evidence must be about {activation!r} and hidden_bias={self.hidden_bias!r}.")
-            if plain and not np.array_equal(_charges(evidence.feature_penalty, rows), _charges(mu, rows)):
+            charged = isinstance(evidence, ChargedTree)
+            if (plain or charged) and not np.array_equal(_stretch(evidence.feature_penalty, rows), _stretch(mu, rows)):
                 raise ValueError("evidence must be about the feature penalty of the network.")
             if not plain and activation != "relu":
                 raise ValueError("evidence for gated networks must be a list of patterns.")
             share = FREE_SHARE_SQUARES if isinstance(evidence, Squares) else FREE_SHARE
-            ball = rows if plain else _unit_ball(rows, self.hidden_bias, share, mu)
+            ball = rows if plain or charged else _unit_ball(rows, self.hidden_bias, share, mu)
             bound = evidence.check(ball, sign * columns[:, output])
             _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound, problem.alpha)
             price = max(price, bound)
@@ -350,7 +404,14 @@ def bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidde
     return X, rows, Problem(design, y, loss, penalty, alpha, weights, fit_intercept, skip)
 
 
-def _charges(feature_penalty: NDArray | None, rows: NDArray) -> NDArray:
+def _with_charges(X: NDArray, t: NDArray, charges: NDArray) -> tuple[NDArray, NDArray]:
+    """Two more rows for each feature, whose prices sum to -charge_j |u_j|."""
+    unit = np.eye(X.shape[1])[charges > 0]
+    charges = charges[charges > 0]
+    return np.concatenate([X, unit, -unit]), np.concatenate([t, -charges, -charges])
+
+
+def _stretch(feature_penalty: NDArray | None, rows: NDArray) -> NDArray:
     """1 + mu: a feature penalty makes the norm of v at least the length of (1 + mu_j) v_j, since
     (|v| + sum_j mu_j |v_j|)^2 >= |v|^2 + 2 sum_j mu_j v_j^2 + sum_j mu_j^2 v_j^2."""
     return np.ones(rows.shape[1]) if feature_penalty is None else 1.0 + feature_penalty
@@ -364,7 +425,7 @@ def _unit_ball(rows: NDArray, hidden_bias: str, share: float, feature_penalty: N
     are; they lie in the ellipsoid (1 - s) |w|^2 + s (b / R)^2 <= 1, which for small s is hardly longer in w.
     """
     if hidden_bias != "free":
-        return rows / _charges(feature_penalty, rows)
+        return rows / _stretch(feature_penalty, rows)
     X = rows[:, :-1] - rows[:, :-1].mean(axis=0)
     reach = np.linalg.norm(X, axis=1).max() or 1.0
     return np.column_stack([X / np.sqrt(1 - share), np.full(len(X), reach / np.sqrt(share))])
@@ -434,26 +495,33 @@ def prove(
         theta = problem.dual_bound(theta)[1]
     mu = problem.penalty.feature_penalty
     rank, count = _size(rows)
+    if mu is not None:
+        rank = int(np.linalg.matrix_rank(_with_charges(rows, np.zeros(len(rows)), mu)[0]))
     if method == "enumeration" or (method == "auto" and count <= MAX_LISTED):
         blank = Enumeration("relu", hidden_bias, np.inf, mu)
         evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.check(rows, t)))
         return *_feasible(problem, theta, evidence), "listing all activation patterns"
-    ball = _unit_ball(rows, hidden_bias, FREE_SHARE, mu)
-    known = None if known is None else known * _charges(mu, rows)
+    ball = _unit_ball(rows, hidden_bias, FREE_SHARE)
     found = []
     if method == "branch_and_bound" or (method == "auto" and rank <= MAX_CONE_RANK):
         share = 1.0 if method != "auto" or rank <= SURE_CONE_RANK or not problem.smooth else 0.5
         until = np.inf if max_time is None else start + share * max_time
-        tries = _both_signs(theta, lambda t: (t, bound_price(ball, t, max_cones=0, known=known).price))
+        if mu is None:
+            tries = _both_signs(theta, lambda t: (t, bound_price(ball, t, max_cones=0, known=known).price))
+        else:
+            tries = _both_signs(theta, lambda t: (t, _highest_price(rows, t, mu, known)))
         # theta is as long as it can be once no bound is above alpha or the largest price.
         target = max(problem.alpha, *(price for *_, (_, price) in tries))
         evidence = ()
         # The hardest comes last: it has the time that the others leave.
         for n_left, (output, sign, (t, _)) in zip(range(len(tries), 0, -1), sorted(tries, key=lambda one: one[2][1])):
             left = None if max_time is None else max(until - perf_counter(), 0.0) / n_left
-            tree = bound_price(
-                ball, t, accuracy=accuracy, target=target, max_time=left, max_cones=max_cones, known=known
-            )
+            limits = dict(accuracy=accuracy, target=target, max_time=left, max_cones=max_cones, known=known)
+            if mu is None:
+                tree: Tree | ChargedTree = bound_price(ball, t, **limits)  # type: ignore[arg-type]
+            else:
+                charged = _with_charges(rows, t, target * mu)
+                tree = ChargedTree(bound_price(*charged, **limits), target, mu)  # type: ignore[arg-type]
             evidence += ((output, sign, tree),)
         n_cones = sum(tree.n_cones for _, _, tree in evidence)
         found.append((*_feasible(problem, theta, evidence), f"branch and bound over {n_cones:,} cones"))
@@ -466,6 +534,15 @@ def prove(
     if not found:
         return np.zeros_like(theta), (), "nothing"
     return max(found, key=lambda f: problem.dual_value(f[0]))
+
+
+def _highest_price(rows: NDArray, t: NDArray, feature_penalty: NDArray, known: NDArray | None) -> float:
+    """The highest price in the norm with a feature penalty that ascents find, from known neurons among others."""
+    starts = np.concatenate([np.eye(rows.shape[1]), np.random.default_rng(0).standard_normal((200, rows.shape[1]))])
+    starts = starts if known is None else np.concatenate([known, starts])
+    U = ascend(rows, t, starts, 60, feature_penalty=feature_penalty)
+    prices = np.maximum(rows @ U.T, 0.0).T @ t / SparseGroupLasso(feature_penalty).norms(U)
+    return float(prices.max(initial=0.0))
 
 
 def proved(
@@ -583,8 +660,8 @@ def certify(
     ----------
     network : Network
         A ReLU network; its ``skip_weights`` say whether there is an unpenalised linear term, its ``feature_penalty``
-        is that of the networks it is compared with. Cones and polynomials bound prices over the ellipsoid
-        sum_j (1 + mu_j)^2 v_j^2 <= 1 then, which is larger than the ball of the norm.
+        is that of the networks it is compared with. Polynomials bound prices over the ellipsoid
+        sum_j (1 + mu_j)^2 v_j^2 <= 1 then, which is larger than the ball of the norm; the others lose nothing.
     X : array of shape (n_samples, n_features)
         The data, without a ones column.
     y : array of shape (n_samples,)

@@ -343,8 +343,8 @@ class _TwoLayerNetwork(BaseEstimator):
         """sum_j |w_ji| |a_j| + |s_i| (skip connection) for each feature i, divided by their sum, (n_features,).
 
         Undivided they bound slopes: no prediction moves by more than that times what feature i moves by (unless a gate
-        opens or closes). Exactly 0 for features that the network does not use, as ``feature_penalty`` makes them, so
-        that ``SelectFromModel(model, threshold=1e-12)`` keeps those it uses.
+        opens or closes). Exactly 0 for features that the network does not use, as ``feature_penalty`` makes them
+        (1e-7 with losses with kinks): ``SelectFromModel(model, threshold=1e-5)`` keeps those it uses.
         """
         return self.network_.feature_importances
 
@@ -389,7 +389,7 @@ class ConvexReLURegressor(RegressorMixin, _TwoLayerNetwork):
     feature_penalty : float or array of shape (n_features,), default=0.0
         mu, for networks that leave features out: alpha multiplies |(w, b)| + sum_i mu_i |w_i| in place of |(w, b)| for
         each neuron, and features whose weights do not pay for that get none (0.3 to 3 leaves out more and more). 0 for
-        a feature exempts it. Not with hidden_bias="free". Proofs with many features are looser with it.
+        a feature exempts it. Not with hidden_bias="free"; with patterns="sampled" few gates suit sparse neurons.
     tol : float, default=1e-4
         Relative duality gap at which the solver stops.
     max_iter : int, default=20000
