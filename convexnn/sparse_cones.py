@@ -163,30 +163,33 @@ def _descend(Q, T, floor, rows, patterns, active, signs, cold):
     n, d = len(rows), Q.shape[1]
     V, final, final_signs = np.empty_like(Q), np.full(Q.shape, -1), np.full(Q.shape, UNKNOWN, dtype=np.int8)
     hard: list[NDArray] = []
-    # k: the blocks that are still open, in the order of the faces. A coordinate is row n + j of the table.
-    table = np.vstack([rows, np.eye(d)])
-    k, faces = np.arange(len(Q)), _Faces(Q, T, table, patterns, active, signs, cold)
+    # k: the blocks that are still open, in the order of the faces.
+    k, faces = np.arange(len(Q)), _Faces(Q, T, rows, patterns, active, signs, cold)
     sides = np.where(patterns, 1.0, -1.0)
     for _ in range(10 * d + 20):
         lengths = np.linalg.norm(faces.V, axis=1)
-        side = (faces.V @ rows.T) * sides[k] if n else np.zeros((len(k), 0))
-        side = np.column_stack([side, faces.V * faces.signs])
+        # Rows first, then coordinates: those that are held at zero have no side.
+        side = np.empty((len(k), n + d))
+        np.matmul(faces.V, rows.T, out=side[:, :n])
+        side[:, :n] *= sides
+        np.multiply(faces.V, faces.signs, out=side[:, n:])
         worst = np.argmin(side, axis=1)
         tolerance = np.maximum(FEASIBILITY_TOL * lengths, 4e-16 * np.abs(faces.multipliers).sum(axis=1))
         inside = side[np.arange(len(k)), worst] >= -tolerance
         done = faces.sound & (inside | (lengths <= floor[k]))
-        V[k[done]] = faces.V[done]
-        final[k[done]] = np.where(faces.slots[done] < n, faces.slots[done], -1)
-        final_signs[k[done]] = faces.coordinate_signs(done)
-        # One that is in the set already, or that finds it full: rounding has spoilt the small system.
-        stuck = (faces.slots >= 0).all(axis=1) | (faces.slots == worst[:, None]).any(axis=1)
+        V[k[done]], final[k[done]] = faces.V[done], faces.active[done]
+        # Without a threshold a sign says nothing.
+        final_signs[k[done]] = np.where(faces.T[done] > 0, faces.signs[done], UNKNOWN)
+        # A row that is active already, or that finds the set full: rounding has spoilt the small system.
+        stuck = (faces.active >= 0).all(axis=1) | (faces.active == worst[:, None]).any(axis=1)
         lost = ~done & (stuck | ~faces.sound)
         hard.append(k[lost])
         stay = ~done & ~lost
-        k, worst = k[stay], worst[stay]
+        if not stay.all():
+            k, worst, sides = k[stay], worst[stay], sides[stay]
+            faces.take(stay)
         if not len(k):
             break
-        faces.take(stay)
         faces.add(worst)
     for j in np.concatenate([*hard, k]).astype(int):
         V[j] = _minimise_one(Q[j], T[j], rows * np.where(patterns[j], 1.0, -1.0)[:, None])
@@ -195,134 +198,123 @@ def _descend(Q, T, floor, rows, patterns, active, signs, cold):
 
 
 class _Faces:
-    """For every block the point V = q + B^T multipliers - T signs with V = 0 on its slots, rows of the table.
+    """For every block the point V = q + B^T lam + r with B V = 0 on its active rows B and V = 0 where it is held there.
 
-    Multipliers of data rows are in [0, inf), of coordinates in [-T, T]; the coordinates that are in no slot are at one
-    of these bounds, on the side that ``signs`` says.
+    ``multipliers`` are lam, one for each slot of ``active``, and r where a coordinate is ``zero``; elsewhere
+    r = -T signs, at one of its bounds. Coordinates that are zero drop out of the small systems.
     """
 
-    def __init__(self, Q, T, table, patterns, active, signs, cold):
+    def __init__(self, Q, T, rows, patterns, active, signs, cold):
         """From guesses: what has a multiplier out of bounds leaves until nothing has; forget unusable guesses."""
-        self.Q, self.T, self.table, self.patterns = Q, T, table, patterns
         m, d = Q.shape
-        self.n = len(table) - d
-        self.sound = np.ones(m, dtype=bool)
-        self.slots, self.signs = np.full((m, d), -1), np.zeros((m, d))
-        self.V, self.multipliers = np.empty_like(Q), np.zeros_like(Q)
-        self._guess(np.arange(m), active, signs)
+        self.rows, self.Q, self.T, self.patterns = rows, Q, T, patterns
+        self.sound, self.zero = np.ones(m, dtype=bool), np.zeros((m, d), dtype=bool)
+        self.active, self.signs = np.full((m, d), -1), np.zeros((m, d))
+        self.V, self.multipliers = np.empty_like(Q), np.zeros((m, 2 * d))
         k = np.arange(m)
+        self._guess(k, active, signs)
         for _ in range(3 * d):
             target = self._solve(k)
-            lost = k[~self.sound[k]]
-            self.sound[lost] = True
-            self._guess(lost, np.full((len(lost), d), -1), cold[lost])
+            lost = ~self.sound[k]
+            self._guess(k[lost], np.full((lost.sum(), d), -1), cold[k[lost]])
             low, high = self._bounds(k)
-            out = (self.slots[k] >= 0) & ((target < low) | (target > high)) & ~np.isin(k, lost)[:, None]
+            out = ((target < low) | (target > high)) & ~lost[:, None]
+            self.multipliers[k] = target
             self._leave(k, out, target > high)
-            self.multipliers[k] = np.where(self.slots[k] >= 0, target, 0.0)
-            k = k[out.any(axis=1) | np.isin(k, lost)]
+            k = k[out.any(axis=1) | lost]
             if not len(k):
-                break
+                return
         self.sound[k] = False
 
     def take(self, keep) -> None:
         """Forget the other blocks."""
-        for name in ("Q", "T", "patterns", "sound", "slots", "signs", "V", "multipliers"):
+        for name in ("Q", "T", "patterns", "sound", "active", "zero", "signs", "V", "multipliers"):
             setattr(self, name, getattr(self, name)[keep])
 
-    def coordinate_signs(self, k):
-        """-1, 0 or 1, and UNKNOWN where there is no threshold."""
-        return np.where(self.T[k] > 0, self.signs[k], UNKNOWN).astype(np.int8)
-
     def add(self, entering) -> None:
-        """Let these rows of the table enter, one for each block, and move to the minimiser on the larger set.
+        """Let a row, or behind the last row a coordinate, enter in each block, and move to the minimiser there.
 
         What meets a bound on the way leaves (the inner loop of bounded least squares).
         """
-        k, slot = np.arange(len(entering)), np.argmax(self.slots < 0, axis=1)
-        coordinate = entering >= self.n
-        j = entering[coordinate] - self.n
-        self.slots[k, slot] = entering
-        at = k[coordinate]
-        self.multipliers[at, slot[coordinate]] = -self.T[at, j] * self.signs[at, j]
-        self.signs[at, j] = 0.0
-        for _ in range(3 * self.Q.shape[1]):
+        n, d = len(self.rows), self.Q.shape[1]
+        k = np.flatnonzero(entering >= n)
+        j = entering[k] - n
+        self.multipliers[k, d + j] = -self.T[k, j] * self.signs[k, j]
+        self.zero[k, j], self.signs[k, j] = True, 0.0
+        k = np.flatnonzero(entering < n)
+        self.active[k, np.argmax(self.active[k] < 0, axis=1)] = entering[k]
+        k = np.arange(len(entering))
+        for _ in range(3 * d):
             target = self._solve(k)
             low, high = self._bounds(k)
-            before, used = self.multipliers[k], self.slots[k] >= 0
-            out = used & ((target < low) | (target > high))
+            over = target > high
+            out, before = over | (target < low), self.multipliers[k]
             way = np.where(out, np.abs(target - before), 1.0)
-            ratio = np.where(out, np.abs(np.where(target > high, high, low) - before), np.inf) / np.maximum(way, 1e-300)
+            ratio = np.where(out, np.abs(np.where(over, high, low) - before), np.inf) / np.maximum(way, 1e-300)
             step = np.minimum(ratio.min(axis=1, keepdims=True), 1.0)
             leave = out & (ratio <= step)
-            self.multipliers[k] = np.where(used, before + step * (target - before), 0.0)
-            self._leave(k, leave, target > high)
+            self.multipliers[k] = before + step * (target - before)
             # On the way a system may be nearly singular: the multipliers stay within their bounds all the same.
+            self._leave(k, leave, over)
             k = k[leave.any(axis=1)]
             if not len(k):
                 return
         self.sound[k] = False
 
     def _guess(self, k, active, signs) -> None:
-        """Slots of these blocks from active rows and zero coordinates; the first that fit."""
-        d = self.Q.shape[1]
-        zero = np.where((signs == 0) & (self.T[k] > 0), self.n + np.arange(d), -1)
-        both = -np.sort(-np.column_stack([active, zero]), axis=1)
-        self.slots[k] = both[:, :d]
-        full = np.any(both[:, d:] >= 0, axis=1)
-        self.slots[k[full]] = -1
+        """Active rows and zero coordinates of these blocks, none where they are more than there are dimensions."""
+        zero = (signs == 0) & (self.T[k] > 0)
+        fits = ((active >= 0).sum(axis=1) + zero.sum(axis=1) <= self.Q.shape[1])[:, None]
+        self.active[k] = np.where(fits, -np.sort(-active, axis=1), -1)
+        self.zero[k] = zero & fits
         signs = np.where(signs == 0, np.where(self.Q[k] < 0, -1, 1), signs)
-        in_slot = (zero >= 0) & ~full[:, None]
-        self.signs[k] = np.where(in_slot | (self.T[k] == 0), 0.0, signs)
+        self.signs[k] = np.where(self.zero[k] | (self.T[k] == 0), 0.0, signs)
 
     def _bounds(self, k):
-        """Lower and upper bounds of the multipliers of the slots."""
-        coordinate = self.slots[k] >= self.n
-        T = np.take_along_axis(self.T[k], np.where(coordinate, self.slots[k] - self.n, 0), axis=1)
-        return np.where(coordinate, -T, 0.0), np.where(coordinate, T, np.inf)
+        """Lower and upper bounds of the multipliers."""
+        T = self.T[k]
+        return np.column_stack([np.zeros_like(T), -T]), np.column_stack([np.full_like(T, np.inf), T])
 
     def _leave(self, k, leave, high) -> None:
-        """Empty these slots; a coordinate at its upper bound becomes negative, at its lower bound positive."""
-        block, slot = np.nonzero(leave)
-        index = self.slots[k[block], slot]
-        coordinate = index >= self.n
-        sign = np.where(high[block, slot], -1.0, 1.0)
-        self.signs[k[block[coordinate]], index[coordinate] - self.n] = sign[coordinate]
-        self.slots[k[block], slot] = -1
-        self.multipliers[k[block], slot] = 0.0
+        """Drop these; a coordinate at its upper bound becomes negative, at its lower bound positive."""
+        d = self.Q.shape[1]
+        self.active[k] = np.where(leave[:, :d], -1, self.active[k])
+        self.zero[k] &= ~leave[:, d:]
+        self.signs[k] = np.where(leave[:, d:], np.where(high[:, d:], -1.0, 1.0), self.signs[k])
+        self.multipliers[k] = np.where(leave, 0.0, self.multipliers[k])
 
     def _solve(self, k):
-        """V of these blocks, and the multipliers that make it zero on the slots; says whether it was sound to."""
-        slots = self.slots[k]
-        used = slots >= 0
-        width = int(np.flatnonzero(used.any(axis=0)).max(initial=-1)) + 1
-        slots, used = slots[:, :width], used[:, :width]
-        rows = np.where(used & (slots < self.n), slots, 0)
-        side = np.take_along_axis(self.patterns[k], rows, axis=1) if self.n else np.ones(rows.shape, dtype=bool)
-        sign = np.where(side | (slots >= self.n), 1.0, -1.0) * used
-        B = self.table[slots] * sign[:, :, None]
-        gram = B @ B.transpose(0, 2, 1)
-        np.einsum("kii->ki", gram)[...] += np.where(used, 1e-15, 1.0)
-        S = np.linalg.inv(gram)
-        base = self.Q[k] - self.T[k] * self.signs[k]
-        S *= used[:, :, None]
-        V, multipliers, across = base[:, :, None], np.zeros((len(k), width, 1)), B.transpose(0, 2, 1)
-        left = B @ V
-        scale = np.maximum(1.0, np.linalg.norm(base, axis=1))
-        for refinement in range(5):
-            multipliers = multipliers - S @ left
-            V = base[:, :, None] + across @ multipliers
-            left = B @ V
-            # Dependent rows: their Gram matrix says nothing.
-            self.sound[k] = np.abs(left).max(axis=(1, 2), initial=0.0) <= 1e-12 * scale
-            if refinement and self.sound[k].all():
-                break
-        self.V[k] = V[:, :, 0]
-        block, slot = np.nonzero(slots >= self.n)
-        self.V[k[block], slots[block, slot] - self.n] = 0.0
-        found = np.zeros((len(k), self.Q.shape[1]))
-        found[:, :width] = multipliers[:, :, 0]
-        return found
+        """V of these blocks, and the multipliers that make it zero where it has to be; says whether it was sound to."""
+        d = self.Q.shape[1]
+        used = self.active[k] >= 0
+        columns = np.flatnonzero(used.any(axis=0))
+        rows, used = self.active[k][:, columns], used[:, columns]
+        free = ~self.zero[k]
+        base = (self.Q[k] - self.T[k] * self.signs[k])[:, :, None]
+        target = np.zeros((len(k), 2 * d))
+        whole, sound = base, np.ones(len(k), dtype=bool)
+        if len(columns):
+            side = np.take_along_axis(self.patterns[k], rows, axis=1)
+            B = self.rows[rows] * (np.where(side, 1.0, -1.0) * used)[:, :, None]
+            across, inside = B.transpose(0, 2, 1), B * free[:, None, :]
+            gram = inside @ across
+            np.einsum("kii->ki", gram)[...] += np.where(used, 1e-15, 1.0)
+            S = np.linalg.inv(gram) * used[:, :, None]
+            multipliers, left = np.zeros((*rows.shape, 1)), inside @ base
+            scale = np.maximum(1.0, np.linalg.norm(base, axis=1)[:, 0])
+            for refinement in range(5):
+                multipliers = multipliers - S @ left
+                whole = base + across @ multipliers
+                left = inside @ whole
+                # Dependent rows: their Gram matrix says nothing.
+                sound = np.abs(left).max(axis=(1, 2)) <= 1e-12 * scale
+                if refinement and sound.all():
+                    break
+            target[:, columns] = multipliers[:, :, 0]
+        self.sound[k] = sound
+        self.V[k] = np.where(free, whole[:, :, 0], 0.0)
+        target[:, d:] = np.where(free, 0.0, -whole[:, :, 0])
+        return target
 
 
 def _minimise_one(q, T, signed_rows):
