@@ -14,11 +14,11 @@ from threadpoolctl import threadpool_limits
 from convexnn.activations import ACTIVATIONS, lift_feature_penalty
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import check_data, count_patterns, enumerate_patterns
-from convexnn.branching import Tree, bound_price
+from convexnn.branching import bound_price
+from convexnn.charges import ChargedTree, bound_charged_price, highest_price, with_charges
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 from convexnn.penalties import GroupLasso, SparseGroupLasso
-from convexnn.pricing import ascend
 from convexnn.problem import Design, Problem
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
@@ -80,58 +80,6 @@ class Enumeration:
     def scaled(self, size: float) -> Enumeration:
         """The evidence for size * t."""
         return replace(self, bound=size * self.bound)
-
-
-@dataclass(frozen=True, eq=False)
-class ChargedTree:
-    """Evidence by branch and bound with a feature penalty mu, for one output and sign.
-
-    A price h(u) is at most M (|u| + sum_j mu_j |u_j|) if h(u) - M sum_j mu_j |u_j| is at most M |u|: the latter are the
-    prices of the data and of two more rows for each feature, e_j and -e_j, with the dual variable -M mu_j.
-
-    Attributes
-    ----------
-    tree : Tree
-        For data and features together.
-    charge : float
-        M.
-    feature_penalty : array of shape (n_features,)
-        mu of all coordinates, 0 for a bias.
-    """
-
-    tree: Tree
-    charge: float
-    feature_penalty: NDArray
-
-    @property
-    def bound(self) -> float:
-        """No vector of norm 1 has a higher price."""
-        return max(self.charge, self.tree.bound)
-
-    @property
-    def n_cones(self) -> int:
-        """Number of cones."""
-        return self.tree.n_cones
-
-    def check(self, X: NDArray, t: NDArray) -> float:
-        """The bound once more, from the data and the boxes alone.
-
-        Parameters
-        ----------
-        X : array of shape (n_samples, n_features)
-            The data, with its ones column if there are hidden biases.
-        t : array of shape (n_samples,)
-            Signed dual variable.
-
-        Returns
-        -------
-        bound : float
-        """
-        return max(self.charge, self.tree.check(*_with_charges(X, t, self.charge * self.feature_penalty)))
-
-    def scaled(self, size: float) -> ChargedTree:
-        """The evidence for size * t."""
-        return replace(self, tree=self.tree.scaled(size), charge=size * self.charge)
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,13 +352,6 @@ def bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidde
     return X, rows, Problem(design, y, loss, penalty, alpha, weights, fit_intercept, skip)
 
 
-def _with_charges(X: NDArray, t: NDArray, charges: NDArray) -> tuple[NDArray, NDArray]:
-    """Two more rows for each feature, whose prices sum to -charge_j |u_j|."""
-    unit = np.eye(X.shape[1])[charges > 0]
-    charges = charges[charges > 0]
-    return np.concatenate([X, unit, -unit]), np.concatenate([t, -charges, -charges])
-
-
 def _stretch(feature_penalty: NDArray | None, rows: NDArray) -> NDArray:
     """1 + mu: a feature penalty makes the norm of v at least the length of (1 + mu_j) v_j, since
     (|v| + sum_j mu_j |v_j|)^2 >= |v|^2 + 2 sum_j mu_j v_j^2 + sum_j mu_j^2 v_j^2."""
@@ -496,7 +437,7 @@ def prove(
     mu = problem.penalty.feature_penalty
     rank, count = _size(rows)
     if mu is not None:
-        rank = int(np.linalg.matrix_rank(_with_charges(rows, np.zeros(len(rows)), mu)[0]))
+        rank = int(np.linalg.matrix_rank(with_charges(rows, np.zeros(len(rows)), mu)[0]))
     if method == "enumeration" or (method == "auto" and count <= MAX_LISTED):
         blank = Enumeration("relu", hidden_bias, np.inf, mu)
         evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.check(rows, t)))
@@ -509,7 +450,7 @@ def prove(
         if mu is None:
             tries = _both_signs(theta, lambda t: (t, bound_price(ball, t, max_cones=0, known=known).price))
         else:
-            tries = _both_signs(theta, lambda t: (t, _highest_price(rows, t, mu, known)))
+            tries = _both_signs(theta, lambda t: (t, highest_price(rows, t, mu, known)))
         # theta is as long as it can be once no bound is above alpha or the largest price.
         target = max(problem.alpha, *(price for *_, (_, price) in tries))
         evidence = ()
@@ -517,11 +458,7 @@ def prove(
         for n_left, (output, sign, (t, _)) in zip(range(len(tries), 0, -1), sorted(tries, key=lambda one: one[2][1])):
             left = None if max_time is None else max(until - perf_counter(), 0.0) / n_left
             limits = dict(accuracy=accuracy, target=target, max_time=left, max_cones=max_cones, known=known)
-            if mu is None:
-                tree: Tree | ChargedTree = bound_price(ball, t, **limits)  # type: ignore[arg-type]
-            else:
-                charged = _with_charges(rows, t, target * mu)
-                tree = ChargedTree(bound_price(*charged, **limits), target, mu)  # type: ignore[arg-type]
+            tree = bound_price(ball, t, **limits) if mu is None else bound_charged_price(rows, t, mu, **limits)
             evidence += ((output, sign, tree),)
         n_cones = sum(tree.n_cones for _, _, tree in evidence)
         found.append((*_feasible(problem, theta, evidence), f"branch and bound over {n_cones:,} cones"))
@@ -534,15 +471,6 @@ def prove(
     if not found:
         return np.zeros_like(theta), (), "nothing"
     return max(found, key=lambda f: problem.dual_value(f[0]))
-
-
-def _highest_price(rows: NDArray, t: NDArray, feature_penalty: NDArray, known: NDArray | None) -> float:
-    """The highest price in the norm with a feature penalty that ascents find, from known neurons among others."""
-    starts = np.concatenate([np.eye(rows.shape[1]), np.random.default_rng(0).standard_normal((200, rows.shape[1]))])
-    starts = starts if known is None else np.concatenate([known, starts])
-    U = ascend(rows, t, starts, 60, feature_penalty=feature_penalty)
-    prices = np.maximum(rows @ U.T, 0.0).T @ t / SparseGroupLasso(feature_penalty).norms(U)
-    return float(prices.max(initial=0.0))
 
 
 def proved(

@@ -62,6 +62,15 @@ def threshold_onto_cones(
     ----------
     .. [1] P. B. Stark, R. L. Parker, Bounded-variable least-squares: an algorithm and applications, Computational
        Statistics 10 (1995).
+
+    Examples
+    --------
+    The sample [1, 0] is not active: the first weight may not be positive.
+
+    >>> import numpy as np
+    >>> rows, patterns = np.array([[1.0, 0.0]]), np.array([[False]])
+    >>> threshold_onto_cones(np.array([[3.0, 2.0]]), np.array([[0.5, 0.5]]), rows, patterns)[0]
+    array([[0. , 1.5]])
     """
     n_blocks, n_features = Q.shape
     thresholds, floor = np.broadcast_to(thresholds, Q.shape), np.broadcast_to(floor, n_blocks)
@@ -136,6 +145,14 @@ def support(
     References
     ----------
     .. [1] W. Dinkelbach, On nonlinear fractional programming, Management Science 13 (1967).
+
+    Examples
+    --------
+    The largest 4 v with |v| + |v| <= 1 is 2.
+
+    >>> import numpy as np
+    >>> support(np.array([[3.0, 4.0]]), np.array([1.0, 1.0]), np.array([[1.0, 0.0]]), np.array([[False]]))[0]
+    array([[0., 2.]])
     """
     V, size = G.copy(), np.broadcast_to(floor, len(G)).astype(float)
     active = np.full(G.shape, -1) if active is None else active.copy()

@@ -14,8 +14,6 @@ from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, audit, 
 from convexnn import adaptive as adaptive_module
 from convexnn.activations import ACTIVATIONS, lift, lift_feature_penalty
 from convexnn.adaptive import descend, find, search_alpha_max
-from convexnn.branching import bound_price
-from convexnn.certificate import ChargedTree
 from convexnn.losses import LOSSES
 from convexnn.pricing import ascend, no_peaks
 from convexnn.solvers import SOLVERS
@@ -360,23 +358,6 @@ def test_proved_bounds_are_bounds(method, bias):
         value = cheaper.network.objective(X, y, 0.1)
         with pytest.raises(ValueError, match=r"bound|feature penalty|feasible|box|cone"):
             replace(cheaper, objective=value).verify(X, y)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_charged_trees_bound_every_price(seed):
-    rng = np.random.default_rng(seed)
-    X, t = np.column_stack([rng.standard_normal((15, 2)), np.ones(15)]), rng.standard_normal(15)
-    mu = np.array([0.4, 1.1, 0.0])
-    U = rng.standard_normal((200_000, 3)) * (rng.random((200_000, 3)) < 0.7)
-    norms = np.linalg.norm(U, axis=1) + np.abs(U) @ mu
-    highest = np.max(np.maximum(X @ U.T, 0).T @ t / np.where(norms > 0, norms, 1.0))
-    for charge in (0.0, 0.5 * highest, highest, 2.0 * highest):
-        # Whatever the charge, the larger of it and the bound of the tree holds; at the highest price both agree.
-        rows, dual = np.concatenate([X, np.eye(3)[:2], -np.eye(3)[:2]]), np.append(t, np.tile(-charge * mu[:2], 2))
-        evidence = ChargedTree(bound_price(rows, dual, accuracy=1e-3), charge, mu)
-        assert evidence.bound >= highest and np.isclose(evidence.check(X, t), evidence.bound, rtol=1e-9)
-        assert charge != highest or evidence.bound <= 1.01 * highest
-        assert np.isclose(evidence.scaled(0.3).check(X, 0.3 * t), 0.3 * evidence.bound, rtol=1e-9)
 
 
 def test_tampered_proofs_are_refused():

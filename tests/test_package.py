@@ -28,6 +28,7 @@ ORDER = [
     "pricing",
     "branching",
     "squares",
+    "charges",
     "adaptive",
     "certificate",
     "path",
@@ -50,6 +51,7 @@ ONLY = {
     "pricing": {"cones", "sparse_cones"},
     "branching": {"cones", "pricing"},
     "squares": {"problem"},
+    "charges": {"branching", "penalties", "pricing"},
     "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
