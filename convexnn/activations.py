@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from convexnn.arrangements import Arrangement
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.penalties import ConeGroupLasso, FreeBiasConeGroupLasso, GroupLasso
+from convexnn.penalties import (
+    ConeGroupLasso,
+    ConeSparseGroupLasso,
+    FreeBiasConeGroupLasso,
+    GroupLasso,
+    SparseGroupLasso,
+)
 from convexnn.problem import Design, Problem
 
 # A neuron counts as on a sample's hyperplane when its unit weights come this close to it.
@@ -21,20 +27,22 @@ class ReLU:
     """Exact ReLU: two blocks (output weight + and -) for each pattern and output, each kept in its cone.
 
     Block k becomes the neuron w = v_k / sqrt|v_k|, a = sign_k sqrt|v_k|, and the penalties agree:
-    (|w|^2 + a^2) / 2 = |v_k|. With ``hidden_bias="free"`` lengths leave out the bias.
+    (|w|^2 + a^2) / 2 = |v_k|, in the norm of the penalty.
     """
 
     name = "relu"
     signs = (1.0, -1.0)
 
-    def penalty(self, X, patterns, pattern, hidden_bias="penalized"):
+    def penalty(self, X, patterns, pattern, hidden_bias="penalized", feature_penalty=None):
+        if feature_penalty is not None:
+            return ConeSparseGroupLasso(X, patterns, pattern, feature_penalty)
         kind = FreeBiasConeGroupLasso if hidden_bias == "free" else ConeGroupLasso
         return kind(X, patterns, pattern)
 
     def network(self, problem: Problem, coef, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
         """The network of coefficients (n_blocks, n_features), one neuron for each non-zero block."""
         blocks, free = np.flatnonzero(coef.any(axis=1)), hidden_bias == "free"
-        root = np.sqrt(np.linalg.norm(coef[blocks, :-1] if free else coef[blocks], axis=1))
+        root = np.sqrt(problem.penalty.norms(coef[blocks]))
         weights, biases = _split(coef[blocks] / root[:, None], hidden_bias)
         output = _outputs(problem.design, blocks, root * problem.design.sign[blocks])
         skip_weights, intercept = problem.free_weights(intercept)
@@ -44,7 +52,13 @@ class ReLU:
             biases[linear] = -(problem.design.X[:, :-1] @ weights[linear].T).min(axis=0)
             intercept = intercept - biases[linear] @ output[linear]
         return Network(
-            weights, biases, output, intercept, skip_weights=skip_weights, hidden_bias="free" if free else "penalized"
+            weights,
+            biases,
+            output,
+            intercept,
+            skip_weights=skip_weights,
+            hidden_bias="free" if free else "penalized",
+            feature_penalty=_of_features(problem, hidden_bias),
         )
 
     def coef(self, network: Network, problem: Problem, hidden_bias: str) -> NDArray:
@@ -64,17 +78,18 @@ class GatedReLU:
     name = "gated_relu"
     signs = (1.0,)
 
-    def penalty(self, X, patterns, pattern, hidden_bias="penalized"):
-        return GroupLasso()
+    def penalty(self, X, patterns, pattern, hidden_bias="penalized", feature_penalty=None):
+        return GroupLasso() if feature_penalty is None else SparseGroupLasso(feature_penalty)
 
     def network(self, problem: Problem, coef, intercept, arrangement: Arrangement, hidden_bias: str) -> Network:
         """The network of coefficients (n_blocks, n_features), one neuron for each non-zero block."""
         blocks = np.flatnonzero(coef.any(axis=1))
-        root = np.sqrt(np.linalg.norm(coef[blocks], axis=1))
+        root = np.sqrt(problem.penalty.norms(coef[blocks]))
         hidden = _split(coef[blocks] / root[:, None], hidden_bias)
         gates = _split(arrangement.gates[:, problem.design.pattern[blocks]].T, hidden_bias)
         skip_weights, intercept = problem.free_weights(intercept)
-        return Network(*hidden, _outputs(problem.design, blocks, root), intercept, *gates, skip_weights)
+        output, mu = _outputs(problem.design, blocks, root), _of_features(problem, hidden_bias)
+        return Network(*hidden, output, intercept, *gates, skip_weights, feature_penalty=mu)
 
     def coef(self, network: Network, problem: Problem, hidden_bias: str) -> NDArray:
         """Coefficients of a network whose gates are all listed, shape (n_blocks, n_features)."""
@@ -100,6 +115,7 @@ def lift(
     n_outputs: int = 1,
     skip: NDArray | None = None,
     hidden_bias: str = "penalized",
+    feature_penalty: NDArray | None = None,
 ) -> Problem:
     """The convex program of a list of patterns.
 
@@ -127,6 +143,8 @@ def lift(
         Features of an unpenalised linear term.
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
         Whether the norm of a block leaves out the last feature ("free", ReLU only).
+    feature_penalty : array of shape (n_features,), optional
+        What the norm of a block adds for each unit of each weight, 0 for a ones column; not with "free".
 
     Returns
     -------
@@ -137,8 +155,54 @@ def lift(
     signs = np.array(activation.signs)
     output, sign, pattern = np.meshgrid(np.arange(n_outputs), signs, np.arange(len(patterns)), indexing="ij")
     design = Design(X, patterns, pattern.ravel(), sign.ravel(), output.ravel(), n_outputs)
-    penalty = activation.penalty(X, patterns, design.pattern, hidden_bias)
+    penalty = activation.penalty(X, patterns, design.pattern, hidden_bias, feature_penalty)
     return Problem(design, y, loss, penalty, alpha, sample_weight, fit_intercept, skip)
+
+
+def lift_feature_penalty(feature_penalty, n_features: int, hidden_bias: str) -> NDArray | None:
+    """The feature penalty of all coordinates of a block, 0 for a bias; None where there is none.
+
+    Parameters
+    ----------
+    feature_penalty : float, array of shape (n_features,) or None
+        One for all features, or one for each.
+    n_features : int
+        Number of features, without a ones column.
+    hidden_bias : {"penalized", "free", "none"}
+        "penalized" adds the bias coordinate.
+
+    Returns
+    -------
+    feature_penalty : array of shape (n_features,) or (n_features + 1,), or None
+
+    Raises
+    ------
+    ValueError
+        For values that are not finite and non-negative, another shape, or ``hidden_bias="free"``.
+    """
+    if feature_penalty is None:
+        return None
+    mu = np.asarray(feature_penalty)
+    fits = mu.dtype.kind in "fiu" and mu.shape in ((), (n_features,))
+    if not fits or not np.isfinite(mu).all() or mu.min() < 0:
+        raise ValueError(
+            f"feature_penalty must be a finite number >= 0, or an array of {n_features} of them, got "
+            f"{feature_penalty!r}."
+        )
+    if not mu.any():
+        return None
+    if hidden_bias == "free":
+        raise ValueError(
+            "feature_penalty needs hidden_bias='penalized' or 'none', got 'free': blocks whose bias no norm holds are "
+            "projected by a method of their own, which leaves no features out."
+        )
+    return np.append(np.broadcast_to(mu, n_features), np.zeros(int(hidden_bias != "none")))
+
+
+def _of_features(problem: Problem, hidden_bias: str) -> NDArray | None:
+    """The feature penalty without the bias coordinate."""
+    mu = problem.penalty.feature_penalty
+    return mu if mu is None or hidden_bias == "none" else mu[:-1]
 
 
 def _split(vectors: NDArray, hidden_bias: str) -> tuple[NDArray, NDArray]:

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -124,6 +124,7 @@ def solve_adaptively(
     callback: Callable[[dict], object] | None = None,
     skip: NDArray | None = None,
     hidden_bias: str = "penalized",
+    feature_penalty: NDArray | None = None,
     alpha_max: float | None = None,
     remembered: dict | None = None,
 ) -> tuple[Problem, Result, Search]:
@@ -154,6 +155,8 @@ def solve_adaptively(
         Features of an unpenalised linear term.
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
         "free" leaves the weight of the ones column out of the norms.
+    feature_penalty : array of shape (n_features,), optional
+        As in ``lift``.
     alpha_max : float, optional
         Known from a search at the best constant prediction, which is then left out.
     remembered : dict, optional
@@ -184,7 +187,7 @@ def solve_adaptively(
     def program(blocks):
         pattern = np.arange(len(blocks.sign))
         design = Design(X, blocks.patterns, pattern, blocks.sign, blocks.output, n_outputs)
-        cones = ReLU().penalty(X, blocks.patterns, pattern, hidden_bias)
+        cones = ReLU().penalty(X, blocks.patterns, pattern, hidden_bias, feature_penalty)
         return Problem(design, y, loss, cones, alpha, sample_weight, fit_intercept, skip)
 
     def price(theta, blocks, n_random, n_climbs, n_generations):
@@ -194,7 +197,8 @@ def solve_adaptively(
         for sign, output in peaks_of:
             own = (blocks.sign == sign) & (blocks.output == output) & blocks.V.any(axis=1)
             effort = (peaks_of[sign, output], n_random, n_climbs, n_generations, rng, deadline)
-            peaks, prices, V, n_starts = find(X, sign * theta[:, output], blocks.V[own], hidden_bias, *effort)
+            t, known = sign * theta[:, output], blocks.V[own]
+            peaks, prices, V, n_starts = find(X, t, known, hidden_bias, *effort, feature_penalty=feature_penalty)
             peaks_of[sign, output] = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
             largest, looked = max(largest, prices.max(initial=0.0)), looked + n_starts
             above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
@@ -210,7 +214,8 @@ def solve_adaptively(
         if callback is not None:
             callback(history[-1])
 
-    local = partial(descend, X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, rng, skip, hidden_bias)
+    data = (X, y, loss, alpha, sample_weight, fit_intercept, n_outputs)
+    local = partial(descend, *data, rng, skip, hidden_bias, feature_penalty=feature_penalty)
     _, theta = program(none).null_model
     smooth = bool(np.isfinite(loss.lipschitz))
     history: list[dict] = []
@@ -317,13 +322,14 @@ def search_alpha_max(
     random_state: np.random.Generator,
     skip: NDArray | None = None,
     hidden_bias: str = "penalized",
+    feature_penalty: NDArray | None = None,
     n_random: int = 100,
 ) -> float:
     """Largest price found over all patterns at the best constant prediction: a lower bound of the true alpha_max.
 
     Parameters
     ----------
-    X, y, loss, sample_weight, fit_intercept, n_outputs, random_state, skip, hidden_bias
+    X, y, loss, sample_weight, fit_intercept, n_outputs, random_state, skip, hidden_bias, feature_penalty
         As in ``solve_adaptively``.
     n_random : int, default=100
         Random starts for each sign and output.
@@ -334,19 +340,25 @@ def search_alpha_max(
     """
     empty = np.zeros((0, len(X)), dtype=bool)
     design = Design(X, empty, [], [], [], n_outputs)
-    cones = ReLU().penalty(X, empty, design.pattern, hidden_bias)
+    cones = ReLU().penalty(X, empty, design.pattern, hidden_bias, feature_penalty)
     problem = Problem(design, y, loss, cones, 1.0, sample_weight, fit_intercept, skip)
     theta = problem.null_model[1].reshape(len(X), n_outputs)
     none, effort = np.zeros((0, X.shape[1])), (no_peaks(X), n_random, 30, 2, random_state)
     return max(
-        float(find(X, sign * column, none, hidden_bias, *effort)[1].max(initial=0.0))
+        float(find(X, sign * column, none, hidden_bias, *effort, feature_penalty=feature_penalty)[1].max(initial=0.0))
         for column in theta.T
         for sign in (1.0, -1.0)
     )
 
 
 def find(
-    X: NDArray, t: NDArray, known: NDArray, hidden_bias: str, remembered: Peaks, *effort
+    X: NDArray,
+    t: NDArray,
+    known: NDArray,
+    hidden_bias: str,
+    remembered: Peaks,
+    *effort,
+    feature_penalty: NDArray | None = None,
 ) -> tuple[Peaks, NDArray, NDArray, int]:
     """Peaks of a search, their prices in the norm of the penalty, vectors with these prices as norms, and its starts.
 
@@ -354,7 +366,8 @@ def find(
     finds are then priced exactly.
     """
     if hidden_bias != "free":
-        peaks, n_starts = search(X, t, known, remembered, *effort)
+        settings: dict = dict(feature_penalty=feature_penalty)
+        peaks, n_starts = search(X, t, known, remembered, *effort, **settings)
         return peaks, peaks.prices, peaks.V, n_starts
     scale = np.ones(X.shape[1])
     scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0
@@ -379,20 +392,23 @@ def descend(
     start: Blocks | None = None,
     n_neurons=50,
     max_iter=400,
+    feature_penalty: NDArray | None = None,
 ) -> Blocks:
     """Blocks of a network that L-BFGS finds on the weight-decay objective itself, from blocks or from a random start.
 
-    Every neuron feeds one output. The point is not to be optimal but to bring patterns worth listing.
+    Every neuron feeds one output. The point is not to be optimal but to bring patterns worth listing. With a feature
+    penalty weights are differences of two non-negative numbers, and those of most features end at zero.
     """
     n, d = X.shape
     decayed = np.ones(d)
     decayed[-1:] = hidden_bias != "free"
+    mu, halves = (np.zeros(d), 1) if feature_penalty is None else (feature_penalty, 2)
     if start is None:
         output = np.arange(n_neurons * n_outputs) % n_outputs
         W = rng.standard_normal((len(output), d)) / np.sqrt(d)
         a = 0.5 * rng.choice([-1.0, 1.0], len(output))
     else:
-        lengths = np.linalg.norm(start.V * decayed, axis=1)
+        lengths = np.linalg.norm(start.V * decayed, axis=1) + np.abs(start.V) @ mu
         keep = lengths > 0
         output, root = start.output[keep], np.sqrt(lengths[keep])
         W, a = start.V[keep] / root[:, None], start.sign[keep] * root
@@ -406,8 +422,12 @@ def descend(
         np.maximum(hidden, 0.0, out=hidden)
         return hidden, np.column_stack([hidden[:, part] @ a[part] for part in feeding])
 
+    def unpack(p):
+        P, a, c = p[: halves * m * d].reshape(halves, m, d), p[halves * m * d :][:m], p[halves * m * d + m :]
+        return P[0] if halves == 1 else P[0] - P[1], P.sum(axis=0), a, c.reshape(-1, n_outputs)
+
     def objective(p):
-        W, a, c = p[: m * d].reshape(m, d), p[m * d : m * d + m], p[m * d + m :].reshape(-1, n_outputs)
+        W, total, a, c = unpack(p)
         hidden, z = forward(W, a)
         z += free @ c
         z = z[:, 0] if n_outputs == 1 else z
@@ -416,8 +436,18 @@ def descend(
         back = (hidden > 0).astype(float)
         for o, part in enumerate(feeding):
             back[:, part] *= g[:, o, None]
-        slope_W = a[:, None] * (back.T @ X) + alpha * decayed * W
-        value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (np.sum(decayed * W * W) + a @ a)
+        slope_W = a[:, None] * (back.T @ X)
+        if halves == 1:
+            slope_W += alpha * decayed * W
+            decay = np.sum(decayed * W * W)
+        else:
+            lengths = np.linalg.norm(W, axis=1)
+            size = lengths + total @ mu
+            slope_W += alpha * (size / np.maximum(lengths, 1e-300))[:, None] * W
+            rise = alpha * size[:, None] * mu
+            slope_W = np.stack([slope_W + rise, rise - slope_W])
+            decay = size @ size
+        value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (decay + a @ a)
         return value, np.concatenate([slope_W.ravel(), slope_a, (free.T @ g).ravel()])
 
     # Neurons that first have to stand in for the unpenalised terms would lose their places.
@@ -426,9 +456,14 @@ def descend(
     problem = Problem(empty, y, loss, GroupLasso(), alpha, sample_weight, fit_intercept, skip)
     z = z[:, 0] if n_outputs == 1 else z
     c = free.T @ np.broadcast_to(problem.best_intercept(z), z.shape).reshape(n, n_outputs) / n
-    begin = np.concatenate([W.ravel(), a, c.ravel()])
-    p = minimize(objective, begin, jac=True, method="L-BFGS-B", options=dict(maxiter=max_iter)).x
-    W, a = p[: m * d].reshape(m, d), p[m * d : m * d + m]
+    parts = [W] if halves == 1 else [np.maximum(W, 0.0), np.maximum(-W, 0.0)]
+    begin = np.concatenate([*(part.ravel() for part in parts), a, c.ravel()])
+    low = np.full(len(begin), -np.inf)
+    low[: 2 * m * d if halves == 2 else 0] = 0.0
+    bounds = None if halves == 1 else Bounds(low, np.inf)
+    options = dict(maxiter=max_iter)
+    p = minimize(objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    W, _, a, _ = unpack(p)
     blocks = Blocks((X @ W.T >= 0).T, np.where(a >= 0, 1.0, -1.0), output, np.abs(a)[:, None] * W)
     return blocks.join(blocks.take(np.zeros(0, dtype=int)))
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from convexnn import certificate as certificates
-from convexnn.activations import ReLU, lift
+from convexnn.activations import ReLU, lift, lift_feature_penalty
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import check_data, patterns_of
 from convexnn.certificate import Certificate
@@ -409,7 +409,8 @@ def polish(
     lifted = _lifted(X, hidden_bias)
     arrangement = patterns_of(balanced, X, hidden_bias=hidden_bias)
     skip = None if network.skip_weights is None else X
-    fixed = (fit_intercept, network.n_outputs, skip, hidden_bias)
+    mu = lift_feature_penalty(network.feature_penalty, X.shape[1], hidden_bias)
+    fixed = (fit_intercept, network.n_outputs, skip, hidden_bias, mu)
     problem = lift(ReLU(), lifted, y, arrangement, loss, alpha, weights, *fixed)
     solver = Newton(tol=tol, max_time=max_time) if problem.smooth else CvxpySolver(tol=tol, max_time=max_time)
     result = solver.solve(problem, ReLU().coef(balanced, problem, hidden_bias))
@@ -424,7 +425,9 @@ def _improve(network, X, y, *, alpha, loss, sample_weight, hidden_bias, fit_inte
     blocks = blocks_of(network, lifted, hidden_bias)
     data = (lifted, y, loss, alpha, sample_weight, fit_intercept, network.n_outputs)
     rng = np.random.default_rng(seed)
-    problem, result, _ = solve_adaptively(*data, solver, blocks, rng, skip=skip, hidden_bias=hidden_bias)
+    mu = lift_feature_penalty(network.feature_penalty, X.shape[1], hidden_bias)
+    options = dict(skip=skip, hidden_bias=hidden_bias, feature_penalty=mu)
+    problem, result, _ = solve_adaptively(*data, solver, blocks, rng, **options)  # type: ignore[arg-type]
     found = ReLU().network(problem, result.coef, result.intercept, None, hidden_bias)  # type: ignore[arg-type]
     return found.merge().prune(X), result.theta
 

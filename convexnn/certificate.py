@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from convexnn.activations import ACTIVATIONS
+from convexnn.activations import ACTIVATIONS, lift_feature_penalty
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import check_data, count_patterns, enumerate_patterns
 from convexnn.branching import bound_price
+from convexnn.charges import ChargedTree, bound_charged_price, highest_price, with_charges
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
-from convexnn.penalties import GroupLasso
+from convexnn.penalties import GroupLasso, SparseGroupLasso
 from convexnn.problem import Design, Problem
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
@@ -48,14 +49,17 @@ class Enumeration:
         As in the estimators.
     bound : float
         The largest price.
+    feature_penalty : array of shape (n_features,), optional
+        Of all coordinates, 0 for a bias.
     """
 
     activation: str
     hidden_bias: str
     bound: float
+    feature_penalty: NDArray | None = None
 
     def check(self, X: NDArray, t: NDArray) -> float:
-        """The largest price max_k |P_k X^T D_k t| over all patterns of X, from the data alone.
+        """The largest price over all patterns of X, without feature penalty max_k |P_k X^T D_k t|, from the data alone.
 
         Parameters
         ----------
@@ -69,7 +73,8 @@ class Enumeration:
         price : float
         """
         patterns = enumerate_patterns(X).patterns.T
-        penalty = ACTIVATIONS[self.activation]().penalty(X, patterns, np.arange(len(patterns)), self.hidden_bias)
+        settings = np.arange(len(patterns)), self.hidden_bias, self.feature_penalty
+        penalty = ACTIVATIONS[self.activation]().penalty(X, patterns, *settings)
         return penalty.dual_norm((patterns * t) @ X)
 
     def scaled(self, size: float) -> Enumeration:
@@ -109,7 +114,7 @@ class Certificate:
         The training problem, as in ``certify``.
     network : Network, optional
         The network.
-    evidence : tuple of (int, int, Enumeration, Tree or Squares)
+    evidence : tuple of (int, int, Enumeration, Tree, ChargedTree or Squares)
         For scope "global": an output, a sign (+1 or -1), and what proves that no such neuron has a price above alpha.
     """
 
@@ -205,14 +210,18 @@ class Certificate:
         if {(output, sign) for output, sign, _ in self.evidence} != wanted:
             raise ValueError(f"evidence must cover the outputs and signs {sorted(wanted)}.")
         activation, price = "relu" if self.network.gate_weights is None else "gated_relu", 0.0
+        mu = problem.penalty.feature_penalty
         for output, sign, evidence in self.evidence:
             plain = isinstance(evidence, Enumeration)
             if plain and (evidence.activation, evidence.hidden_bias) != (activation, self.hidden_bias):
                 raise ValueError(f"evidence must be about {activation!r} and hidden_bias={self.hidden_bias!r}.")
+            charged = isinstance(evidence, ChargedTree)
+            if (plain or charged) and not np.array_equal(_stretch(evidence.feature_penalty, rows), _stretch(mu, rows)):
+                raise ValueError("evidence must be about the feature penalty of the network.")
             if not plain and activation != "relu":
                 raise ValueError("evidence for gated networks must be a list of patterns.")
             share = FREE_SHARE_SQUARES if isinstance(evidence, Squares) else FREE_SHARE
-            ball = rows if plain else _unit_ball(rows, self.hidden_bias, share)
+            ball = rows if plain or charged else _unit_ball(rows, self.hidden_bias, share, mu)
             bound = evidence.check(ball, sign * columns[:, output])
             _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound, problem.alpha)
             price = max(price, bound)
@@ -260,11 +269,12 @@ def certify_listed(
     patterns, evidence = problem.design.patterns, []
     if complete:
         kind = "relu" if network.gate_weights is None else "gated_relu"
-        penalty = ACTIVATIONS[kind]().penalty(problem.design.X, patterns, np.arange(len(patterns)), hidden_bias)
+        mu = problem.penalty.feature_penalty
+        penalty = ACTIVATIONS[kind]().penalty(problem.design.X, patterns, np.arange(len(patterns)), hidden_bias, mu)
         for output, column in enumerate(theta.reshape(len(X), -1).T):
             for sign in (1, -1):
                 size = penalty.dual_norm((patterns * (sign * column)) @ problem.design.X)
-                evidence.append((output, sign, Enumeration(kind, hidden_bias, size)))
+                evidence.append((output, sign, Enumeration(kind, hidden_bias, size, mu)))
         price = max(proof.bound for _, _, proof in evidence) / problem.alpha
     else:
         price = problem.penalty.dual_norm(problem.design.adjoint(theta)) / problem.alpha
@@ -337,10 +347,18 @@ def bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidde
     rows = X if hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
     design = Design(rows, np.zeros((0, len(X)), dtype=bool), [], [], [], network.n_outputs)
     skip = X if network.skip_weights is not None else None
-    return X, rows, Problem(design, y, loss, GroupLasso(), alpha, weights, fit_intercept, skip)
+    mu = lift_feature_penalty(network.feature_penalty, X.shape[1], hidden_bias)
+    penalty = GroupLasso() if mu is None else SparseGroupLasso(mu)
+    return X, rows, Problem(design, y, loss, penalty, alpha, weights, fit_intercept, skip)
 
 
-def _unit_ball(rows: NDArray, hidden_bias: str, share: float) -> NDArray:
+def _stretch(feature_penalty: NDArray | None, rows: NDArray) -> NDArray:
+    """1 + mu: a feature penalty makes the norm of v at least the length of (1 + mu_j) v_j, since
+    (|v| + sum_j mu_j |v_j|)^2 >= |v|^2 + 2 sum_j mu_j v_j^2 + sum_j mu_j^2 v_j^2."""
+    return np.ones(rows.shape[1]) if feature_penalty is None else 1.0 + feature_penalty
+
+
+def _unit_ball(rows: NDArray, hidden_bias: str, share: float, feature_penalty: NDArray | None = None) -> NDArray:
     r"""Rows whose prices over the unit ball bound those of the neurons that the penalty counts as of norm 1.
 
     Free biases: with the features shifted to their mean and R the largest norm, a bias beyond R turns all samples on,
@@ -348,7 +366,7 @@ def _unit_ball(rows: NDArray, hidden_bias: str, share: float) -> NDArray:
     are; they lie in the ellipsoid (1 - s) |w|^2 + s (b / R)^2 <= 1, which for small s is hardly longer in w.
     """
     if hidden_bias != "free":
-        return rows
+        return rows / _stretch(feature_penalty, rows)
     X = rows[:, :-1] - rows[:, :-1].mean(axis=0)
     reach = np.linalg.norm(X, axis=1).max() or 1.0
     return np.column_stack([X / np.sqrt(1 - share), np.full(len(X), reach / np.sqrt(share))])
@@ -416,9 +434,12 @@ def prove(
         theta = theta * (1e100 / size if size > 1 else 0.0)
     if problem.free.shape[1]:
         theta = problem.dual_bound(theta)[1]
+    mu = problem.penalty.feature_penalty
     rank, count = _size(rows)
+    if mu is not None:
+        rank = int(np.linalg.matrix_rank(with_charges(rows, np.zeros(len(rows)), mu)[0]))
     if method == "enumeration" or (method == "auto" and count <= MAX_LISTED):
-        blank = Enumeration("relu", hidden_bias, np.inf)
+        blank = Enumeration("relu", hidden_bias, np.inf, mu)
         evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.check(rows, t)))
         return *_feasible(problem, theta, evidence), "listing all activation patterns"
     ball = _unit_ball(rows, hidden_bias, FREE_SHARE)
@@ -426,16 +447,18 @@ def prove(
     if method == "branch_and_bound" or (method == "auto" and rank <= MAX_CONE_RANK):
         share = 1.0 if method != "auto" or rank <= SURE_CONE_RANK or not problem.smooth else 0.5
         until = np.inf if max_time is None else start + share * max_time
-        tries = _both_signs(theta, lambda t: (t, bound_price(ball, t, max_cones=0, known=known).price))
+        if mu is None:
+            tries = _both_signs(theta, lambda t: (t, bound_price(ball, t, max_cones=0, known=known).price))
+        else:
+            tries = _both_signs(theta, lambda t: (t, highest_price(rows, t, mu, known)))
         # theta is as long as it can be once no bound is above alpha or the largest price.
         target = max(problem.alpha, *(price for *_, (_, price) in tries))
         evidence = ()
         # The hardest comes last: it has the time that the others leave.
         for n_left, (output, sign, (t, _)) in zip(range(len(tries), 0, -1), sorted(tries, key=lambda one: one[2][1])):
             left = None if max_time is None else max(until - perf_counter(), 0.0) / n_left
-            tree = bound_price(
-                ball, t, accuracy=accuracy, target=target, max_time=left, max_cones=max_cones, known=known
-            )
+            limits = dict(accuracy=accuracy, target=target, max_time=left, max_cones=max_cones, known=known)
+            tree = bound_price(ball, t, **limits) if mu is None else bound_charged_price(rows, t, mu, **limits)
             evidence += ((output, sign, tree),)
         n_cones = sum(tree.n_cones for _, _, tree in evidence)
         found.append((*_feasible(problem, theta, evidence), f"branch and bound over {n_cones:,} cones"))
@@ -443,7 +466,7 @@ def prove(
         if method != "auto" or share == 1.0 or slack <= 10 * accuracy:
             return found[0]
     if method == "sums_of_squares" or problem.smooth:
-        ball = _unit_ball(rows, hidden_bias, FREE_SHARE_SQUARES)
+        ball = _unit_ball(rows, hidden_bias, FREE_SHARE_SQUARES, mu)
         found.append(_by_squares(problem, theta, ball, None if max_time is None else start + max_time))
     if not found:
         return np.zeros_like(theta), (), "nothing"
@@ -564,7 +587,9 @@ def certify(
     Parameters
     ----------
     network : Network
-        A ReLU network; its ``skip_weights`` say whether there is an unpenalised linear term.
+        A ReLU network; its ``skip_weights`` say whether there is an unpenalised linear term, its ``feature_penalty``
+        is that of the networks it is compared with. Polynomials bound prices over the ellipsoid
+        sum_j (1 + mu_j)^2 v_j^2 <= 1 then, which is larger than the ball of the norm; the others lose nothing.
     X : array of shape (n_samples, n_features)
         The data, without a ones column.
     y : array of shape (n_samples,)
@@ -635,7 +660,8 @@ def certify(
         blocks = blocks_of(network, rows, hidden_bias)
         data = (rows, problem.y, problem.loss, alpha, problem.sample_weight, fit_intercept, network.n_outputs)
         rng = np.random.default_rng(random_state)
-        _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias)
+        mu = problem.penalty.feature_penalty
+        _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias, mu)
         point = result.theta
         known = None if hidden_bias == "free" else result.coef[result.coef.any(axis=1)]
         searched = dict(n_searched=seen.n_starts, price_found=seen.price)

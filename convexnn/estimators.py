@@ -47,6 +47,10 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
     skip_connection : bool, default=False
         Add an unpenalised linear term to the network: neurons then explain only what a linear model does not.
         alpha="auto" stays what it is without it.
+    feature_penalty : float or array of shape (n_features,), default=0.0
+        mu, for networks that leave features out: alpha multiplies |(w, b)| + sum_i mu_i |w_i| in place of |(w, b)| for
+        each neuron, and features whose weights do not pay for that get none (0.3 to 3 leaves out more and more). 0 for
+        a feature exempts it. Not with hidden_bias="free"; with patterns="sampled" few gates suit sparse neurons.
     tol : float, default=1e-4
         Relative duality gap at which the solver stops.
     max_iter : int, default=20000
@@ -87,6 +91,8 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
         Weight decay used; smallest weight decay for which the network has no neuron (over the listed patterns).
     coefs_, intercepts_ : lists of arrays
         As in ``MLPRegressor``; the weights of a skip connection are in ``network_.skip_weights``.
+    feature_importances_ : array of shape (n_features,)
+        How steeply predictions may depend on each feature, as shares; exactly 0 for features that are not used.
     n_iter_ : int
         Iterations.
     history_ : list of dict
@@ -121,6 +127,7 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
         fit_intercept=True,
         hidden_bias="penalized",
         skip_connection=False,
+        feature_penalty=0.0,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -140,6 +147,7 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
             skip_connection=skip_connection,
+            feature_penalty=feature_penalty,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,
@@ -207,7 +215,7 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
         Weight decay on a *sum* of losses; "auto" takes 0.01 of ``alpha_max_``.
     loss : {"log_loss", "squared_hinge", "hinge"} or loss object, default="log_loss"
         The hinge losses are for two classes; "hinge" needs solver="cvxpy".
-    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection
+    activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, feature_penalty
         As in ConvexReLURegressor.
     tol, max_iter, max_time, warm_start, init, certify, random_state, verbose
         As in ConvexReLURegressor.
@@ -218,8 +226,8 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
     ----------
     classes_ : array of shape (n_classes,)
         Class labels.
-    network_, certificate_, result_, arrangement_, alpha_, alpha_max_, coefs_, intercepts_, n_iter_, \
-    history_
+    network_, certificate_, result_, arrangement_, alpha_, alpha_max_, coefs_, intercepts_, feature_importances_, \
+    n_iter_, history_
         As in ConvexReLURegressor, and so is the precision of decision functions and probabilities.
 
     Examples
@@ -242,6 +250,7 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
         fit_intercept=True,
         hidden_bias="penalized",
         skip_connection=False,
+        feature_penalty=0.0,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -262,6 +271,7 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
             skip_connection=skip_connection,
+            feature_penalty=feature_penalty,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,

@@ -48,6 +48,8 @@ class Network:
         s, which no penalty touches.
     hidden_bias : {"penalized", "free"}, default="penalized"
         Whether the weight decay counts hidden biases.
+    feature_penalty : array of shape (n_features,), optional
+        mu, what the norm of a neuron's weights adds for each unit of each: |(w, b)| + sum_i mu_i |w_i|.
 
     Examples
     --------
@@ -67,6 +69,7 @@ class Network:
     gate_biases: NDArray[np.float64] | None = None
     skip_weights: NDArray[np.float64] | None = None
     hidden_bias: str = "penalized"
+    feature_penalty: NDArray[np.float64] | None = None
 
     @property
     def n_neurons(self) -> int:
@@ -82,7 +85,7 @@ class Network:
     def path_norms(self) -> NDArray[np.float64]:
         """|(w_j, b_j)| |a_j| of each neuron, shape (n_neurons,): what alpha multiplies in the convex program.
 
-        |w_j| |a_j| with free biases.
+        |w_j| |a_j| with free biases, (|(w_j, b_j)| + sum_i mu_i |w_ji|) |a_j| with a feature penalty mu.
         """
         output = np.linalg.norm(self.output_weights.reshape(self.n_neurons, self.n_outputs), axis=1)
         return self._inner_norms * output
@@ -90,7 +93,21 @@ class Network:
     @property
     def _inner_norms(self) -> NDArray[np.float64]:
         counted = [self.hidden_weights] if self.hidden_bias == "free" else [self.hidden_weights, self.hidden_biases]
-        return np.linalg.norm(np.column_stack(counted), axis=1)
+        lengths = np.linalg.norm(np.column_stack(counted), axis=1)
+        return lengths if self.feature_penalty is None else lengths + np.abs(self.hidden_weights) @ self.feature_penalty
+
+    @property
+    def feature_importances(self) -> NDArray[np.float64]:
+        r"""sum_j |w_ji| |a_j| + |s_i| for each feature i, divided by their sum, shape (n_features,).
+
+        Undivided they bound slopes: the prediction moves by no more than that times what feature i moves by, unless a
+        gate opens or closes. 0 for a feature whose weights are all zero; all 0 for a network without weights.
+        """
+        output = np.linalg.norm(self.output_weights.reshape(self.n_neurons, self.n_outputs), axis=1)
+        slopes = output @ np.abs(self.hidden_weights)
+        if self.skip_weights is not None:
+            slopes = slopes + np.linalg.norm(self.skip_weights.reshape(len(slopes), -1), axis=1)
+        return slopes / (slopes.sum() or 1.0)
 
     def hidden(self, X: ArrayLike) -> NDArray[np.float64]:
         """Activations of the hidden neurons, shape (n_samples, n_neurons).
@@ -151,7 +168,8 @@ class Network:
 
         sum_i s_i l(y_i, f(x_i)) + alpha / 2 * sum_j (|w_j|^2 + b_j^2 + |a_j|^2);
 
-        neither skip weights nor free biases are penalised.
+        neither skip weights nor free biases are penalised. With a feature penalty the square of
+        |(w_j, b_j)| + sum_i mu_i |w_ji| takes the place of |w_j|^2 + b_j^2.
 
         Parameters
         ----------
@@ -186,7 +204,7 @@ class Network:
         return float(weights @ loss.value(y, z)) + 0.5 * alpha * decay
 
     def balance(self) -> Network:
-        """The same function with |(w_j, b_j)| = |a_j| for every neuron (|w_j| = |a_j| with free biases).
+        """The same function with |(w_j, b_j)| = |a_j| for every neuron, in the norm of ``path_norms``.
 
         That minimises the weight decay.
 
@@ -343,11 +361,14 @@ class Network:
         Returns
         -------
         network : Network
-            Same predictions; its weight decay, being measured on other inputs, is not comparable.
+            Same predictions; its weight decay, being measured on other inputs, is not comparable. A feature penalty is
+            multiplied by the scale, and charges what it did.
         """
         mean, scale = np.asarray(mean, dtype=float), np.asarray(scale, dtype=float)
         weights = self.hidden_weights / scale
-        changed = replace(self, hidden_weights=weights, hidden_biases=self.hidden_biases - weights @ mean)
+        mu = None if self.feature_penalty is None else self.feature_penalty * scale
+        biases = self.hidden_biases - weights @ mean
+        changed = replace(self, hidden_weights=weights, hidden_biases=biases, feature_penalty=mu)
         if self.skip_weights is not None:
             skip = (self.skip_weights.T / scale).T
             changed = replace(changed, skip_weights=skip, output_bias=self.output_bias - mean @ skip)
@@ -432,6 +453,7 @@ class Network:
             raise ValueError(f"{path} is not a saved network: it lacks {sorted(needed - set(found))}.")
         shape = found["hidden_weights"].shape
         fits = {"hidden_biases": shape[:1], "gate_weights": shape, "gate_biases": shape[:1]}
+        fits["feature_penalty"] = shape[1:]
         fits["skip_weights"] = shape[1:] + found["output_weights"].shape[1:]
         wrong = [name for name, expected in fits.items() if name in found and found[name].shape != expected]
         if len(shape) != 2 or found["output_weights"].shape[:1] != shape[:1] or wrong:

@@ -1,7 +1,8 @@
 """Penalties on blocks of coefficients, and the dictionary PENALTIES.
 
-A penalty is sum_k |v_k| over the blocks it allows; ``alpha`` belongs to the problem and reaches a prox as part of its
-threshold. The prox returns, beside the new coefficients, whatever makes the next call on similar input cheaper.
+A penalty is sum_k |v_k| over the blocks it allows, |.| a norm; ``alpha`` belongs to the problem and reaches a prox as
+part of its threshold. The prox returns, beside the new coefficients, whatever makes the next call on similar input
+cheaper.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from convexnn.cones import project_onto_cones
 from convexnn.free_cones import minimise, shrink
+from convexnn.sparse_cones import SUPPORT_TOL, UNKNOWN, soft_threshold, support, threshold_onto_cones
 
 
 class Penalty(Protocol):
@@ -20,6 +22,13 @@ class Penalty(Protocol):
 
     #: Whether |.| leaves out the last feature.
     free_bias: bool
+
+    @property
+    def feature_penalty(self) -> NDArray | None:
+        """What |.| adds for each unit of each weight, shape (n_features,); None where it adds nothing."""
+
+    def norms(self, V: NDArray) -> NDArray:
+        """|v_k| of each block, shape (n_blocks,)."""
 
     def value(self, V: NDArray) -> float:
         """sum_k |v_k|, without a check that the blocks lie in their cones."""
@@ -52,13 +61,16 @@ class GroupLasso:
     """
 
     free_bias = False
+    feature_penalty: NDArray | None = None
+
+    def norms(self, V):
+        return np.linalg.norm(V, axis=1)
 
     def value(self, V):
-        return float(np.linalg.norm(V, axis=1).sum())
+        return float(self.norms(V).sum())
 
     def prox(self, V, threshold, warm=None):
-        lengths = np.linalg.norm(V, axis=1, keepdims=True)
-        return V * (1 - threshold / np.maximum(lengths, max(threshold, 1e-300))), None
+        return _shrunken(V, threshold), None
 
     def dual_norm(self, G, floor=0.0, warm=None):
         return max(floor, float(np.linalg.norm(G, axis=1).max(initial=0.0)))
@@ -96,15 +108,18 @@ class ConeGroupLasso:
     """
 
     free_bias = False
+    feature_penalty: NDArray | None = None
 
     def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
-        lengths = np.linalg.norm(X, axis=1, keepdims=True)
-        self.rows = X / np.where(lengths > 0, lengths, 1.0)
+        self.rows = _unit(X)
         self.patterns = patterns
         self.pattern = pattern
 
+    def norms(self, V):
+        return np.linalg.norm(V, axis=1)
+
     def value(self, V):
-        return float(np.linalg.norm(V, axis=1).sum())
+        return float(self.norms(V).sum())
 
     def prox(self, V, threshold, warm=None):
         # Beside the active rows of each block, its last P q - q, a vector of the dual cone.
@@ -112,12 +127,8 @@ class ConeGroupLasso:
         out = np.zeros_like(V)
         k = np.flatnonzero(_longest(V, dual) > threshold)
         out[k], active[k] = project_onto_cones(V[k], self.rows, self.patterns[self.pattern[k]], active[k], threshold)
-        dual[k] = out[k] - V[k]
-        # Below this the direction of a difference is rounding.
-        dual[np.linalg.norm(dual, axis=1) <= 1e-6 * np.linalg.norm(V, axis=1)] = 0.0
-        lengths = np.linalg.norm(out, axis=1, keepdims=True)
-        out *= np.maximum(1 - threshold / np.maximum(lengths, max(threshold, 1e-300)), 0.0)
-        return out, (active, dual)
+        dual[k] = _difference(out[k], V[k])
+        return _shrunken(out, threshold), (active, dual)
 
     def dual_norm(self, G, floor=0.0, warm=None):
         lengths = np.linalg.norm(G, axis=1) if warm is None else _longest(G, warm[1])
@@ -168,6 +179,7 @@ class FreeBiasConeGroupLasso:
     """
 
     free_bias = True
+    feature_penalty: NDArray | None = None
 
     def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
         self.rows = X / np.linalg.norm(X, axis=1, keepdims=True)
@@ -179,8 +191,11 @@ class FreeBiasConeGroupLasso:
         mixed = np.flatnonzero((count > 0) & (count < patterns.shape[1]))
         self.parts = [mixed[start : start + size] for start in range(0, len(mixed), size)]
 
+    def norms(self, V):
+        return np.linalg.norm(V[:, :-1], axis=1)
+
     def value(self, V):
-        return float(np.linalg.norm(V[:, :-1], axis=1).sum())
+        return float(self.norms(V).sum())
 
     def prox(self, V, threshold, warm=None):
         out = np.zeros_like(V)
@@ -242,13 +257,176 @@ class FreeBiasConeGroupLasso:
         return size, constraints
 
 
-def _longest(Q: NDArray, dual: NDArray) -> NDArray:
-    """Bounds on |P q|: the least |q + c s| over c >= 0, for s in the dual cone."""
+class SparseGroupLasso:
+    r"""sum_k |v_k| + sum_k sum_j mu_j |v_kj|: gated ReLU networks that leave features out.
+
+    The norm of a block is |v| + sum_j mu_j |v_j|, and its prox the block shrinkage of soft thresholding [1]_. The dual
+    norm of g is the s at which g, soft-thresholded by s mu, is s long.
+
+    Parameters
+    ----------
+    feature_penalty : array of shape (n_features,)
+        mu, non-negative; 0 for the bias coordinate.
+
+    References
+    ----------
+    .. [1] N. Simon, J. Friedman, T. Hastie, R. Tibshirani, A sparse-group lasso, J. Comput. Graph. Stat. 22 (2013).
+    """
+
+    free_bias = False
+
+    def __init__(self, feature_penalty: NDArray):
+        self.feature_penalty = feature_penalty
+
+    def norms(self, V):
+        return np.linalg.norm(V, axis=1) + np.abs(V) @ self.feature_penalty
+
+    def value(self, V):
+        return float(self.norms(V).sum())
+
+    def prox(self, V, threshold, warm=None):
+        return _shrunken(soft_threshold(V, threshold * self.feature_penalty), threshold), None
+
+    def dual_norm(self, G, floor=0.0, warm=None):
+        # Newton's method for the largest root, as in ``support``.
+        while len(G):
+            P = soft_threshold(G, floor * self.feature_penalty)
+            above = np.linalg.norm(P, axis=1) > floor * (1 + SUPPORT_TOL)
+            G, P = G[above], P[above]
+            floor = float((np.einsum("kd,kd->k", G, P) / self.norms(P)).max(initial=floor))
+        return floor
+
+    def faces(self, V, blocks, warm):
+        zero = (V[blocks] == 0) & (self.feature_penalty > 0)
+        order = np.argsort(~zero, axis=1, kind="stable")
+        return np.eye(V.shape[1])[order].transpose(0, 2, 1), zero.sum(axis=1)
+
+    def violation(self, V):
+        return 0.0
+
+    def restrict(self, blocks):
+        return self
+
+    def cvxpy(self, V, samples):
+        import cvxpy as cp
+
+        return cp.sum(cp.norm(V, 2, axis=1)) + cp.sum(cp.abs(V) @ self.feature_penalty), []
+
+
+class ConeSparseGroupLasso:
+    r"""The same with every v_k in the cone of its activation pattern: ReLU networks that leave features out.
+
+    The composition of soft thresholding and shrinkage holds for cones too: the prox of a sum of the norm and a function
+    h that is positively homogeneous is the block shrinkage of the prox of h, here that of sum_j mu_j |v_j| over the
+    cone. Near it the prox moves where active rows and zero coordinates stay what they are.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data, with its ones column if there are hidden biases.
+    patterns : bool array of shape (n_patterns, n_samples)
+        One pattern a row.
+    pattern : int array of shape (n_blocks,)
+        The pattern of each block.
+    feature_penalty : array of shape (n_features,)
+        mu, non-negative; 0 for the bias coordinate.
+    """
+
+    free_bias = False
+
+    def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp], feature_penalty: NDArray):
+        self.rows = _unit(X)
+        self.patterns = patterns
+        self.pattern = pattern
+        self.feature_penalty = feature_penalty
+
+    def norms(self, V):
+        return np.linalg.norm(V, axis=1) + np.abs(V) @ self.feature_penalty
+
+    def value(self, V):
+        return float(self.norms(V).sum())
+
+    def prox(self, V, threshold, warm=None):
+        mu = self.feature_penalty
+        cold = np.full(V.shape, -1), np.full(V.shape, UNKNOWN, dtype=np.int8), np.zeros_like(V), 0.0
+        # Beside active rows and signs, the last corrections p - q, and the threshold up to which they may be used.
+        active, signs, dual, last = cold if warm is None else (*(part.copy() for part in warm[:3]), warm[3])
+        dual *= min(1.0, threshold / last) if last > 0 else 1.0
+        out = np.zeros_like(V)
+        k = np.flatnonzero(self._longest(V, threshold, warm) > threshold)
+        thresholds = np.broadcast_to(threshold * mu, (len(k), len(mu)))
+        state = self.rows, self.patterns[self.pattern[k]], active[k], signs[k]
+        out[k], active[k], signs[k] = threshold_onto_cones(V[k], thresholds, *state, threshold)
+        dual[k] = _difference(out[k], V[k])
+        return _shrunken(out, threshold), (active, signs, dual, threshold)
+
+    def _longest(self, Q, threshold, warm):
+        """Bounds on the lengths after thresholding: without the cone, and by the last correction, a multiple of which
+        is a correction as long as no coordinate of it exceeds its threshold."""
+        lengths = np.linalg.norm(soft_threshold(Q, threshold * self.feature_penalty), axis=1)
+        if warm is None:
+            return lengths
+        most = threshold / warm[3] if warm[3] > 0 else 1.0
+        return np.minimum(lengths, _longest(Q, warm[2], most))
+
+    def dual_norm(self, G, floor=0.0, warm=None):
+        order = np.argsort(-self._longest(G, floor, warm))
+        for part in np.split(order, [64]):
+            k = part[self._longest(G[part], floor, None) > floor]
+            if warm is not None:
+                k = k[_longest(G[k], warm[2][k], floor / warm[3] if warm[3] > 0 else 1.0) > floor]
+            active, signs = (None, None) if warm is None else (warm[0][k], warm[1][k])
+            patterns = self.patterns[self.pattern[k]]
+            V, _, _ = support(G[k], self.feature_penalty, self.rows, patterns, active, signs, floor)
+            floor = max(floor, float(np.linalg.norm(V, axis=1).max(initial=0.0)))
+        return floor
+
+    def faces(self, V, blocks, warm):
+        n, d = len(self.rows), V.shape[1]
+        zero = (warm[1][blocks] == 0) & (self.feature_penalty > 0)
+        fixed = np.column_stack([warm[0][blocks], np.where(zero, n + np.arange(d), -1)])
+        fixed = np.sort(fixed, axis=1)[:, ::-1][:, :d]
+        normals = np.vstack([self.rows, np.eye(d)])[fixed] * (fixed >= 0)[:, :, None]
+        return np.linalg.qr(normals.transpose(0, 2, 1), mode="complete")[0], (fixed >= 0).sum(axis=1)
+
+    def violation(self, V):
+        return ConeGroupLasso(self.rows, self.patterns, self.pattern).violation(V)
+
+    def restrict(self, blocks):
+        return ConeSparseGroupLasso(self.rows, self.patterns, self.pattern[blocks], self.feature_penalty)
+
+    def cvxpy(self, V, samples):
+        import cvxpy as cp
+
+        size, constraints = ConeGroupLasso(self.rows, self.patterns, self.pattern).cvxpy(V, samples)
+        return size + cp.sum(cp.abs(V) @ self.feature_penalty), constraints
+
+
+def _unit(X: NDArray) -> NDArray:
+    """Rows of length one; zero rows stay zero."""
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    return X / np.where(lengths > 0, lengths, 1.0)
+
+
+def _shrunken(V: NDArray, threshold: float) -> NDArray:
+    """Every block shorter by the threshold, or zero."""
+    lengths = np.linalg.norm(V, axis=1, keepdims=True)
+    return V * (1 - threshold / np.maximum(lengths, max(threshold, 1e-300)))
+
+
+def _difference(P: NDArray, Q: NDArray) -> NDArray:
+    """P - Q, or zero where its direction would be rounding."""
+    return (P - Q) * (np.linalg.norm(P - Q, axis=1, keepdims=True) > 1e-6 * np.linalg.norm(Q, axis=1, keepdims=True))
+
+
+def _longest(Q: NDArray, dual: NDArray, most: float = np.inf) -> NDArray:
+    """Bounds on |P q|: the least |q + c s| over 0 <= c <= most, for s in the dual cone."""
     squares = np.einsum("kd,kd->k", dual, dual)
     along = np.minimum(np.einsum("kd,kd->k", Q, dual), 0.0)
+    c = np.minimum(-along / np.where(squares > 0, squares, 1.0), most)
     # The difference cancels: margins keep it a bound.
     size = np.einsum("kd,kd->k", Q, Q)
-    rest = (1 + 1e-13) * size - along**2 / np.where(squares > 0, squares, 1.0)
+    rest = (1 + 1e-13) * size + c * (2 * along + c * squares)
     return np.sqrt(np.maximum(rest, 0.0)) + 1e-8 * np.sqrt(size)
 
 
@@ -257,4 +435,6 @@ PENALTIES: dict[str, Any] = {
     "group_lasso": GroupLasso,
     "cone_group_lasso": ConeGroupLasso,
     "free_bias_cone_group_lasso": FreeBiasConeGroupLasso,
+    "sparse_group_lasso": SparseGroupLasso,
+    "cone_sparse_group_lasso": ConeSparseGroupLasso,
 }

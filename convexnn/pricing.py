@@ -2,7 +2,8 @@
 
 A neuron of unit norm with weights u and output sign e changes the dual constraint by its price e theta^T (X u)_+; the
 network is optimal over all patterns when no price exceeds alpha. The search finds local maxima of the price on the
-unit sphere. That it finds none above alpha proves nothing.
+unit sphere, with a feature penalty mu that of the norm |u| + sum_j mu_j |u_j|. That it finds none above alpha proves
+nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from convexnn.cones import project_onto_cones
+from convexnn.sparse_cones import UNKNOWN, soft_threshold, support
 
 # Share of the best price below which no start is followed further.
 PROMISING = 0.5
@@ -25,8 +27,18 @@ STEPS = (0.1, 0.2, 0.6)
 SPREAD = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-6)
 
 
-def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30, deadline: float = np.inf) -> NDArray:
+def ascend(
+    X: NDArray,
+    t: NDArray,
+    starts: NDArray,
+    n_steps: int = 30,
+    deadline: float = np.inf,
+    feature_penalty: NDArray | None = None,
+) -> NDArray:
     """Climb t^T (X u)_+ on the unit sphere from many starts at once; no climb ever goes down.
+
+    With a feature penalty a step is one of the proximal gradient method for t^T (X u)_+ - price * norm(u), which is
+    positive where the price rises.
 
     Parameters
     ----------
@@ -40,22 +52,26 @@ def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30, deadline:
         Gradient steps; each is two matrix products for all starts together.
     deadline : float, default=inf
         Reading of ``time.perf_counter`` after which no step begins.
+    feature_penalty : array of shape (n_features,), optional
+        mu.
 
     Returns
     -------
     U : array of shape (n_starts, n_features)
-        Unit vectors.
+        Vectors of length 1, without the feature penalty.
     """
     U = starts / np.linalg.norm(starts, axis=1, keepdims=True)
     G = _gradient(X, t, U)
-    value, step = np.einsum("kd,kd->k", G, U), np.ones(len(U))
+    value, step = np.einsum("kd,kd->k", G, U) / _norms(U, feature_penalty), np.ones(len(U))
     for _ in range(n_steps):
         lengths = np.maximum(np.linalg.norm(G, axis=1), 1e-300)
         trial = U + (step / lengths)[:, None] * G
+        if feature_penalty is not None:
+            trial = soft_threshold(trial, (step / lengths * np.maximum(value, 0.0))[:, None] * feature_penalty)
         size = np.linalg.norm(trial, axis=1, keepdims=True)
         trial /= np.maximum(size, 1e-300)
         G_trial = _gradient(X, t, trial)
-        higher = np.einsum("kd,kd->k", G_trial, trial)
+        higher = np.einsum("kd,kd->k", G_trial, trial) / np.maximum(_norms(trial, feature_penalty), 1e-300)
         # A step through the origin has no direction.
         up = (higher > value) & (size[:, 0] > 1e-9)
         U[up], G[up], value[up] = trial[up], G_trial[up], higher[up]
@@ -63,6 +79,11 @@ def ascend(X: NDArray, t: NDArray, starts: NDArray, n_steps: int = 30, deadline:
         if not (step > 1e-4).any() or perf_counter() > deadline:
             break
     return U
+
+
+def _norms(U, feature_penalty):
+    lengths = np.linalg.norm(U, axis=1)
+    return lengths if feature_penalty is None else lengths + np.abs(U) @ feature_penalty
 
 
 def _gradient(X, t, U):
@@ -108,7 +129,13 @@ def no_peaks(X: NDArray) -> Peaks:
 
 
 def climb(
-    X: NDArray, t: NDArray, U: NDArray, active: NDArray[np.intp], max_steps: int = 10, deadline: float = np.inf
+    X: NDArray,
+    t: NDArray,
+    U: NDArray,
+    active: NDArray[np.intp],
+    max_steps: int = 10,
+    deadline: float = np.inf,
+    feature_penalty: NDArray | None = None,
 ) -> tuple[Peaks, int]:
     r"""From the cell of each start to better ones until there is none: the price there is a local maximum.
 
@@ -118,6 +145,9 @@ def climb(
     equality, turned inward, lam_i >= 0. A step moves to v, where samples with t_i >= 0 take the activations they have
     there, and samples with t_i < 0 are crossed if lam_i > -t_i |x_i|: exactly then the price rises behind them.
     Samples with the same hyperplane are one sample and a linear term here: (-z)_+ = (z)_+ - z.
+
+    With a feature penalty mu the maximum over vectors of norm 1 is that of ``support``, v has |v| mu_j sign(v_j)
+    subtracted in every coordinate that is not zero, and all else is the same.
 
     Parameters
     ----------
@@ -133,6 +163,8 @@ def climb(
         Climbs that are still under way then end where they are.
     deadline : float, default=inf
         As in ``ascend``, after the first step.
+    feature_penalty : array of shape (n_features,), optional
+        mu.
 
     Returns
     -------
@@ -151,7 +183,7 @@ def climb(
     patterns = side >= 0
     # A projection is no shorter than the price at the start: only starts that are not promising are lost.
     start = np.maximum(side, 0.0) @ t + U @ linear
-    floor = PROMISING * np.max(start / np.linalg.norm(U, axis=1), initial=0.0)
+    floor = PROMISING * np.max(start / _norms(U, feature_penalty), initial=0.0)
     # Without any, a sample that costs nothing stands in.
     walls = np.flatnonzero(t < 0) if (t < 0).any() else np.array([0])
     place = np.full(len(X) + 1, -1)
@@ -159,29 +191,43 @@ def climb(
     rows, cost = X[walls], -t[walls]
     active = np.where(active >= 0, np.append(group, 0)[active], -1)
     prices, V, active = np.zeros(len(U)), np.zeros(U.shape), place[active]
+    lowest = np.maximum(floor, (1 - 1e-3) * start / _norms(U, feature_penalty))
     k, n_cells, fresh = np.arange(len(U)), 0, np.zeros(len(U), dtype=bool)
+    signs = np.where(_sparse(U, feature_penalty)[:, None], np.sign(U), UNKNOWN).astype(np.int8)
     for _ in range(max_steps):
         n_cells += len(k)
         at, pull = patterns[np.ix_(k, walls)], (patterns[k] * t) @ X + linear
-        W, on = project_onto_cones(pull, rows, at, active[k], floor)
+        low = np.broadcast_to(floor, len(k))
+        if feature_penalty is None:
+            W, on = project_onto_cones(pull, rows, at, active[k], floor)
+        else:
+            # The cell holds a vector with the price so far; short of it the search for the best one can begin.
+            low = np.maximum(lowest[k], (1 - 1e-3) * prices[k])
+            W, on, signs[k] = support(pull, feature_penalty, rows, at, active[k], signs[k], low)
         side = W @ X.T
         reach = np.linalg.norm(W, axis=1)
         # A projection that was left at the floor is no vector of its cone.
-        price = (np.maximum(side, 0.0) @ t + W @ linear) / np.maximum(reach, 1e-300) * (reach > floor)
+        price = (np.maximum(side, 0.0) @ t + W @ linear) / np.maximum(_norms(W, feature_penalty), 1e-300)
+        price *= reach > low
         # Where samples have turned the same vector may have other multipliers, which tell where to cross.
         up = (price > prices[k] * (1 + 1e-12)) | (fresh[k] & (price >= prices[k] * (1 - 1e-12)))
-        k, at, pull, on, side = k[up], at[up], pull[up], on[up], side[up]
+        k, at, pull, on, side, W = k[up], at[up], pull[up], on[up], side[up], W[up]
         if not len(k):
             break
-        prices[k], V[k] = price[up], W[up]
+        prices[k], V[k] = price[up], W
         turned = (side >= 0) != patterns[k]
         turned[:, walls] = False
         patterns[k] ^= turned
         used = on >= 0
         normals = rows[on] * (np.where(np.take_along_axis(at, on, axis=1), 1.0, -1.0) * used)[:, :, None]
+        correction = W - pull
+        if feature_penalty is not None:
+            # What holds a coordinate at zero is not known, nor needed.
+            correction += np.linalg.norm(W, axis=1, keepdims=True) * feature_penalty * np.sign(W)
+            normals *= ((W != 0) | (feature_penalty == 0))[:, None, :]
         gram = normals @ normals.transpose(0, 2, 1)
         np.einsum("kii->ki", gram)[...] += np.where(used, 1e-14, 1.0)
-        multipliers = np.linalg.solve(gram, normals @ (V[k] - pull)[:, :, None])[:, :, 0]
+        multipliers = np.linalg.solve(gram, normals @ correction[:, :, None])[:, :, 0]
         # Multipliers are differences of vectors as long as the pull, on rows that may be nearly parallel.
         passed = used & (multipliers > cost[on] + 1e-10 * np.linalg.norm(pull, axis=1)[:, None])
         cell, slot = np.nonzero(passed)
@@ -194,6 +240,13 @@ def climb(
     V *= (prices / np.maximum(np.linalg.norm(V, axis=1), 1e-300))[:, None]
     peaks = Peaks(patterns[:, group] ^ flipped, V, np.where(active >= 0, first[walls[active]], -1))
     return none.join(peaks.take(np.flatnonzero(prices > 0))), n_cells
+
+
+def _sparse(U, feature_penalty):
+    """Which vectors have a zero where a penalty asks for it."""
+    if feature_penalty is None:
+        return np.zeros(len(U), dtype=bool)
+    return ((U == 0) & (feature_penalty > 0)).any(axis=1)
 
 
 def _hyperplanes(X, t):
@@ -223,11 +276,13 @@ def search(
     n_generations: int,
     rng: np.random.Generator,
     deadline: float = np.inf,
+    feature_penalty: NDArray | None = None,
 ) -> tuple[Peaks, int]:
     """Local maxima of the price over all cells: from known neurons, from random starts, and around the best.
 
     The maxima are many and lie in clusters, so the best so far are perturbed, each by its own step, and climb again,
-    for some generations (iterated local search).
+    for some generations (iterated local search). With a feature penalty half of the random starts, and half of the
+    perturbations, leave features out.
 
     Parameters
     ----------
@@ -247,6 +302,8 @@ def search(
         Source of the starts.
     deadline : float, default=inf
         Reading of ``time.perf_counter`` after which the search ends with what it has.
+    feature_penalty : array of shape (n_features,), optional
+        mu.
 
     Returns
     -------
@@ -256,22 +313,31 @@ def search(
         Number of starts and cells that were looked at.
     """
     d = X.shape[1]
-    U = ascend(X, t, rng.standard_normal((n_random, d)), deadline=deadline)
-    best = np.einsum("kd,kd->k", _gradient(X, t, U), U)
+    U = rng.standard_normal((n_random, d))
+    if feature_penalty is not None:
+        # Supports of all sizes alike; the largest entry stays.
+        out = rng.random(U.shape) >= rng.random((n_random, 1))
+        out &= (feature_penalty > 0) & (np.arange(n_random) % 2 == 0)[:, None]
+        out[np.arange(n_random), np.argmax(np.abs(U), axis=1)] = False
+        U[out] = 0.0
+    U = ascend(X, t, U, deadline=deadline, feature_penalty=feature_penalty)
+    best = np.einsum("kd,kd->k", _gradient(X, t, U), U) / _norms(U, feature_penalty)
     order = np.argsort(-best)
     U = U[order[(best[order] > 0) & (best[order] >= PROMISING * best.max(initial=0.0))]]
     starts = np.concatenate([U[spread(U, n_climbs, SPREAD[:3])], known])
     fresh = np.full(starts.shape, -1)
     starts, active = np.concatenate([starts, remembered.V]), np.concatenate([fresh, remembered.active])
-    peaks, n_cells = climb(X, t, starts, active, deadline=deadline)
+    peaks, n_cells = climb(X, t, starts, active, deadline=deadline, feature_penalty=feature_penalty)
     n_starts = n_random + len(known) + n_cells
     for _ in range(n_generations):
         if perf_counter() > deadline:
             break
         base = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
         U = base.V / base.prices[:, None]
-        U += rng.choice(STEPS, (len(U), 1)) * rng.standard_normal(U.shape) / np.sqrt(d)
-        more, n_cells = climb(X, t, U, base.active, deadline=deadline)
+        moves = rng.choice(STEPS, (len(U), 1)) * rng.standard_normal(U.shape) / np.sqrt(d)
+        if feature_penalty is not None:
+            moves *= (base.V != 0) | (rng.random((len(U), 1)) < 0.5)
+        more, n_cells = climb(X, t, U + moves, base.active, deadline=deadline, feature_penalty=feature_penalty)
         peaks, n_starts = peaks.join(more), n_starts + n_cells
     return peaks, n_starts
 

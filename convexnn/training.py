@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from convexnn.activations import ACTIVATIONS, find_patterns, lift
+from convexnn.activations import ACTIVATIONS, find_patterns, lift, lift_feature_penalty
 from convexnn.adaptive import blocks_in, blocks_of, search_alpha_max, solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import network_from
@@ -94,6 +94,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         fit_intercept=True,
         hidden_bias="penalized",
         skip_connection=False,
+        feature_penalty=0.0,
         tol=1e-4,
         max_iter=20_000,
         max_time=None,
@@ -112,6 +113,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         self.fit_intercept = fit_intercept
         self.hidden_bias = hidden_bias
         self.skip_connection = skip_connection
+        self.feature_penalty = feature_penalty
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time
@@ -158,10 +160,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         adaptive = self.patterns == "adaptive"
         if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
             adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
-        data = (rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas)
+        mu = lift_feature_penalty(self.feature_penalty, rows.shape[1], self.hidden_bias)
+        data = (rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu)
         return self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
 
-    def _train_listed(self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas):
+    def _train_listed(self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu):
         """Fits over a fixed list of patterns."""
         arrangement = self._arrangement(X, lifted, keep)
         activation = ACTIVATIONS[self.activation]()
@@ -172,7 +175,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 unlisted = previous.select(found < 0)
                 arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
         skip = rows if self.skip_connection else None
-        fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias)
+        fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
         problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, *fixed)
         alpha_max = problem.alpha_max
         even = replace(problem, sample_weight=sample_weight, skip=None).alpha_max if self.alpha == "auto" else 0.0
@@ -201,7 +204,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 return
             before = (problem.alpha, result)
 
-    def _train_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas):
+    def _train_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu):
         """Fits over all patterns: cells are listed as a search finds them."""
         if self.activation != "relu":
             raise ValueError(
@@ -216,24 +219,24 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         weights, sample_weight = np.bincount(group, weights), np.bincount(group, sample_weight)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         skip = rows if self.skip_connection else None
-        common = (self.fit_intercept, n_outputs, rng)
+        common, kind = (self.fit_intercept, n_outputs, rng), (self.hidden_bias, mu)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
         alpha_max: float | None = None
         remembered: dict | None = None
         if alphas is None:
             even = 0.0
             if self.alpha == "auto":
-                even = search_alpha_max(lifted, y, loss, sample_weight, *common, None, self.hidden_bias)
+                even = search_alpha_max(lifted, y, loss, sample_weight, *common, None, *kind)
             sequence = [self._alpha(even, weights, sample_weight)]
         else:
-            alpha_max = search_alpha_max(lifted, y, loss, weights, *common, skip, self.hidden_bias, n_random=1000)
+            alpha_max = search_alpha_max(lifted, y, loss, weights, *common, skip, *kind, n_random=1000)
             remembered = {}
             sequence = alphas(alpha_max)
         for alpha in sequence:
             solver, progress = self._solver(loss, start)
             data = (lifted, y, loss, float(alpha), weights, self.fit_intercept, n_outputs)
             problem, result, found = solve_adaptively(
-                *data, solver, blocks, rng, progress, skip, self.hidden_bias, alpha_max, remembered
+                *data, solver, blocks, rng, progress, skip, *kind, alpha_max, remembered
             )
             if progress is not None:
                 progress.close()
@@ -473,6 +476,16 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         most = dict(max_neurons=max_neurons, max_weights=max_weights)
         table = self.network_.summary(n_active, feature_names=names, classes=classes, **most)
         return "\n".join([*lines, "", table])
+
+    @property
+    def feature_importances_(self):
+        """sum_j |w_ji| |a_j| + |s_i| (skip connection) for each feature i, divided by their sum, (n_features,).
+
+        Undivided they bound slopes: no prediction moves by more than that times what feature i moves by (unless a gate
+        opens or closes). Exactly 0 for features that the network does not use, as ``feature_penalty`` makes them
+        (1e-7 with losses with kinks): ``SelectFromModel(model, threshold=1e-5)`` keeps those it uses.
+        """
+        return self.network_.feature_importances
 
     def to_sklearn(self):
         """This network as a fitted MLPRegressor or MLPClassifier; see ``convexnn.export.to_sklearn``.

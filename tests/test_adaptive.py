@@ -38,7 +38,7 @@ INEXACT = "check_sample_weight_equivalence_on_dense_data"
 )
 def test_scikit_learn_checks(estimator, check, monkeypatch):
     # Nor need the search be thorough.
-    monkeypatch.setattr(adaptive, "search", lambda *args: search(*args[:4], 50, 10, 1, *args[7:]))
+    monkeypatch.setattr(adaptive, "search", lambda *args, **options: search(*args[:4], 50, 10, 1, *args[7:], **options))
     check(estimator)
 
 
@@ -302,11 +302,11 @@ def interrupt_after(monkeypatch, calls):
     """Control-C in the given call of the search, counted from 1."""
     count = [0]
 
-    def interrupted(*args):
+    def interrupted(*args, **options):
         count[0] += 1
         if count[0] >= calls:
             raise KeyboardInterrupt
-        return search(*args)
+        return search(*args, **options)
 
     monkeypatch.setattr(adaptive, "search", interrupted)
 
@@ -651,9 +651,8 @@ def test_blocks_of_a_network(n_outputs, hidden_bias):
     # The same neurons again: cells are distinct here, so nothing adds up.
     assert len(blocks.sign) == one_each.n_neurons
     assert np.isclose(np.linalg.norm(blocks.V, axis=1).sum(), one_each.path_norms.sum())
-    again = ACTIVATIONS["relu"]().network(
-        Problem(design, None, None, None, 1.0, np.ones(15)), blocks.V, 0.0, None, hidden_bias
-    )
+    problem = Problem(design, None, None, ConeGroupLasso(lifted, blocks.patterns, pattern), 1.0, np.ones(15))
+    again = ACTIVATIONS["relu"]().network(problem, blocks.V, 0.0, None, hidden_bias)
     assert np.allclose(again.predict(X), network.predict(X), atol=1e-12)
     assert np.isclose(again.path_norms.sum(), one_each.path_norms.sum())
 

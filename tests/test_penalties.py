@@ -1,25 +1,31 @@
+from itertools import product
+
 import cvxpy as cp
 import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexnn.penalties import PENALTIES, ConeGroupLasso, GroupLasso
+from convexnn.penalties import PENALTIES, ConeGroupLasso, ConeSparseGroupLasso, GroupLasso, SparseGroupLasso
 
 N, D, BLOCKS = 12, 3, 10
 # Penalties of the whole block; tests/test_free_bias.py has the one that leaves out the bias.
 NORMS = [name for name in PENALTIES if not PENALTIES[name].free_bias]
+# What a unit of each weight costs beside its share in the length, for the sparse ones.
+MU = np.array([0.6, 0.0, 1.3])
 
 
 def build(name, seed=0):
     """A penalty, and for each block the matrix B of its cone {v : B v >= 0}, without rows where there is none."""
     rng = np.random.default_rng(seed)
-    if name == "group_lasso":
-        return GroupLasso(), [np.zeros((0, D))] * BLOCKS
+    if not name.startswith("cone"):
+        return SparseGroupLasso(MU) if "sparse" in name else GroupLasso(), [np.zeros((0, D))] * BLOCKS
     X = rng.standard_normal((N, D)) * rng.uniform(0.1, 10, (N, 1))
     patterns = rng.standard_normal((4, D)) @ X.T >= 0
     pattern = rng.integers(4, size=BLOCKS)
     cones = [np.where(patterns[k], 1.0, -1.0)[:, None] * X for k in pattern]
-    return {"cone_group_lasso": ConeGroupLasso}[name](X, patterns, pattern), cones
+    if "sparse" in name:
+        return ConeSparseGroupLasso(X, patterns, pattern, MU), cones
+    return ConeGroupLasso(X, patterns, pattern), cones
 
 
 def project(q, B):
@@ -33,44 +39,70 @@ def draw_feasible(rng, cones):
     return np.array([project(3 * rng.standard_normal(D), B) for B in cones])
 
 
-def value(V):
-    return sum(float(np.sqrt(v @ v)) for v in V)
+def value(V, name):
+    mu = MU if "sparse" in name else 0 * MU
+    return sum(float(np.sqrt(v @ v)) + sum(m * abs(x) for m, x in zip(mu, v)) for v in V)
+
+
+def threshold(q, B, size, name):
+    """argmin |v - q|^2 / 2 + size * sum_j mu_j |v_j| over B v >= 0, one orthant after the other."""
+    if "sparse" not in name:
+        return project(q, B)
+    best, lowest = np.zeros_like(q), 0.5 * q @ q
+    for signs in product((-1.0, 1.0), repeat=len(q)):
+        v = project(q - size * MU * signs, np.concatenate([B, np.diag(signs)]))
+        reached = 0.5 * (v - q) @ (v - q) + size * MU @ np.abs(v)
+        if reached < lowest:
+            best, lowest = v, reached
+    return best
+
+
+def support(g, B, name):
+    """max g^T v over B v >= 0 and norms of at most 1, by bisection: the s at which g after thresholding is s long."""
+    low, high = 0.0, float(np.linalg.norm(g))
+    for _ in range(60):
+        s = 0.5 * (low + high)
+        low, high = (s, high) if np.linalg.norm(threshold(g, B, s, name)) > s else (low, s)
+    return high
 
 
 @pytest.mark.parametrize("name", NORMS)
 def test_value(name):
     penalty, _ = build(name)
     V = np.random.default_rng(1).standard_normal((BLOCKS, D))
-    assert np.isclose(penalty.value(V), value(V), rtol=1e-14)
+    assert np.isclose(penalty.value(V), value(V, name), rtol=1e-14)
+    assert np.allclose(penalty.norms(V), [value([v], name) for v in V], rtol=1e-14)
     assert penalty.value(np.zeros((BLOCKS, D))) == 0.0
 
 
 @pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0, 2.5])
-def test_three_point_inequality(name, threshold):
+@pytest.mark.parametrize("step", [0.0, 0.3, 1.0, 2.5])
+def test_three_point_inequality(name, step):
     penalty, cones = build(name)
     rng = np.random.default_rng(2)
     V = 2 * rng.standard_normal((BLOCKS, D))
-    P, _ = penalty.prox(V, threshold)
+    P, _ = penalty.prox(V, step)
     assert penalty.violation(P) <= 1e-11
-    best = 0.5 * np.sum((P - V) ** 2) + threshold * value(P)
+    best = 0.5 * np.sum((P - V) ** 2) + step * value(P, name)
     for shrink in (0.0, 0.01, 1.0):
         for _ in range(30):
             U = P + shrink * (draw_feasible(rng, cones) - P)
-            other = 0.5 * np.sum((U - V) ** 2) + threshold * value(U)
+            other = 0.5 * np.sum((U - V) ** 2) + step * value(U, name)
             assert other >= best + 0.5 * np.sum((U - P) ** 2) - 1e-10
 
 
 @pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("threshold", [0.0, 0.7, 2.0])
-def test_prox_solves_its_program(name, threshold):
+@pytest.mark.parametrize("step", [0.0, 0.7, 2.0])
+def test_prox_solves_its_program(name, step):
     penalty, cones = build(name, 3)
     V = 2 * np.random.default_rng(3).standard_normal((BLOCKS, D))
-    P, _ = penalty.prox(V, threshold)
+    P, _ = penalty.prox(V, step)
+    mu = MU if "sparse" in name else 0 * MU
     for v, p, B in zip(V, P, cones):
         u = cp.Variable(D)
         constraints = [B @ u >= 0] if len(B) else []
-        program = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(u - v) + threshold * cp.norm(u, 2)), constraints)
+        size = cp.norm(u, 2) + mu @ cp.abs(u)
+        program = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(u - v) + step * size), constraints)
         program.solve(solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
         # A gap of 1e-11 and strong convexity leave sqrt(2e-11) in the solution.
         assert np.allclose(p, u.value, atol=1e-5)
@@ -81,13 +113,15 @@ def test_prox_is_the_shrunken_projection(name):
     penalty, cones = build(name, 4)
     V = 2 * np.random.default_rng(4).standard_normal((BLOCKS, D))
     lengths = []
-    for threshold in (0.0, 0.5, 2.5):
-        P, _ = penalty.prox(V, threshold)
+    for step in (0.0, 0.5, 2.5):
+        P, _ = penalty.prox(V, step)
         for v, p, B in zip(V, P, cones):
-            q = project(v, B)
+            q = threshold(v, B, step, name)
             lengths.append(np.linalg.norm(q))
-            expected = q * max(0.0, 1 - threshold / lengths[-1]) if lengths[-1] > threshold else 0 * q
+            expected = q * max(0.0, 1 - step / lengths[-1]) if lengths[-1] > step else 0 * q
             assert np.allclose(p, expected, atol=1e-10)
+            # What is left out is left out exactly.
+            assert np.array_equal(p == 0, (np.abs(expected) <= 1e-12))
     assert min(lengths) < 2.5 < max(lengths)
 
 
@@ -95,8 +129,8 @@ def test_prox_is_the_shrunken_projection(name):
 def test_prox_of_zero_and_huge_thresholds(name):
     penalty, _ = build(name)
     V = np.random.default_rng(5).standard_normal((BLOCKS, D))
-    for threshold in (0.0, 1.0):
-        assert not penalty.prox(np.zeros((BLOCKS, D)), threshold)[0].any()
+    for step in (0.0, 1.0):
+        assert not penalty.prox(np.zeros((BLOCKS, D)), step)[0].any()
     # A solver's threshold is alpha over a curvature that may be next to nothing.
     assert not penalty.prox(V, 1e300)[0].any()
 
@@ -131,12 +165,12 @@ def test_dual_norm_is_the_largest_support(name):
     rng = np.random.default_rng(8)
     for scale in (1e-3, 1.0, 1e3):
         G = scale * rng.standard_normal((BLOCKS, D))
-        expected = max(np.linalg.norm(project(g, B)) for g, B in zip(G, cones))
+        expected = max(support(g, B, name) for g, B in zip(G, cones))
         found = penalty.dual_norm(G)
         assert np.isclose(found, expected, rtol=1e-10)
         for _ in range(50):
             for g, v in zip(G, draw_feasible(rng, cones)):
-                assert g @ v <= found * np.linalg.norm(v) * (1 + 1e-10)
+                assert g @ v <= found * value([v], name) * (1 + 1e-10)
 
 
 @pytest.mark.parametrize("name", NORMS)
@@ -167,7 +201,7 @@ def test_dual_norm_of_more_blocks_than_one_part():
 
 @pytest.mark.parametrize("name", NORMS)
 def test_restrict(name):
-    penalty, _ = build(name, 11)
+    penalty, cones = build(name, 11)
     V = np.random.default_rng(11).standard_normal((BLOCKS, D))
     P, _ = penalty.prox(V, 0.2)
     for blocks in (np.array([7, 2, 2]), np.arange(BLOCKS) % 3 == 0, np.zeros(0, dtype=int)):
@@ -176,7 +210,9 @@ def test_restrict(name):
         outside = np.zeros_like(V)
         outside[blocks] = V[blocks]
         assert np.isclose(part.violation(V[blocks]), penalty.violation(outside))
-        assert np.isclose(part.dual_norm(P[blocks]), np.linalg.norm(P[blocks], axis=1).max(initial=0.0))
+        chosen = np.arange(BLOCKS)[blocks]
+        expected = max((support(P[k], cones[k], name) for k in chosen), default=0.0)
+        assert np.isclose(part.dual_norm(P[blocks]), expected, rtol=1e-10)
 
 
 def test_violation_by_hand():
@@ -190,15 +226,35 @@ def test_violation_by_hand():
 
 
 @pytest.mark.parametrize("name", NORMS)
+def test_faces_give_the_derivative_of_the_prox(name):
+    penalty, _ = build(name, 14)
+    rng = np.random.default_rng(14)
+    V, step, h = 2 * rng.standard_normal((BLOCKS, D)), 0.4, 1e-6
+    P, warm = penalty.prox(V, step)
+    blocks = np.flatnonzero(P.any(axis=1))
+    bases, skip = penalty.faces(P, blocks, warm)
+    assert np.allclose(bases @ bases.transpose(0, 2, 1), np.eye(D)) and skip.any() == (name != "group_lasso")
+    for k, basis, count in zip(blocks, bases, skip):
+        free, length = basis[:, count:], np.linalg.norm(P[k])
+        g = P[k] / length
+        a = length / (length + step)
+        derivative = a * free @ free.T + (1 - a) * np.outer(g, g)
+        for j in range(D):
+            move = h * np.eye(D)[j] * (np.arange(BLOCKS) == k)[:, None]
+            difference = (penalty.prox(V + move, step)[0] - penalty.prox(V - move, step)[0])[k] / (2 * h)
+            assert np.allclose(derivative[:, j], difference, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NORMS)
 def test_cvxpy(name):
     penalty, cones = build(name, 12)
     rng = np.random.default_rng(12)
     V = cp.Variable((BLOCKS, D), value=draw_feasible(rng, cones))
     expression, constraints = penalty.cvxpy(V, np.arange(N))
     assert expression.is_convex()
-    assert np.isclose(expression.value, value(V.value))
+    assert np.isclose(expression.value, value(V.value, name))
     assert all(np.max(constraint.violation()) <= 1e-10 for constraint in constraints)
-    assert len(constraints) == (name != "group_lasso")
+    assert len(constraints) == name.startswith("cone")
     if constraints:
         V.value = -V.value
         assert np.max(constraints[0].violation()) > 0.1
