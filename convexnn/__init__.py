@@ -9,6 +9,7 @@ from convexnn.path import Path, relu_path
 from convexnn.plots import ArrangementDisplay, CertificateDisplay, ConvergenceDisplay, NeuronDisplay, PathDisplay
 from convexnn.result import Result
 from convexnn.scenario import ScenarioBound, scenario_bound
+from convexnn.selection import FeatureSelection, Selection, select_alpha, select_feature_penalty
 
 __version__ = "0.1.0"
 
@@ -21,12 +22,14 @@ __all__ = [
     "ConvergenceDisplay",
     "ConvexReLUClassifier",
     "ConvexReLURegressor",
+    "FeatureSelection",
     "Network",
     "NeuronDisplay",
     "Path",
     "PathDisplay",
     "Result",
     "ScenarioBound",
+    "Selection",
     "audit",
     "certify",
     "count_patterns",
@@ -37,4 +40,6 @@ __all__ = [
     "relu_path",
     "sample_patterns",
     "scenario_bound",
+    "select_alpha",
+    "select_feature_penalty",
 ]

@@ -222,16 +222,36 @@ def relu_path(
     ----------
     .. [1] A. Mishkin, M. Pilanci, Optimal sets and solution paths of ReLU networks, ICML 2023, section 5.
     """
+    sequence = check_alphas(alphas, eps)
+    model = estimator_for(loss, tol=tol, certify=certify, **options)
+    return fit_path(model, X, y, sequence, sample_weight)
+
+
+def estimator_for(loss: Any, **options) -> ConvexReLURegressor | ConvexReLUClassifier:
+    """An estimator with these options, of the kind that the loss is for, whose alpha is chosen later.
+
+    Parameters
+    ----------
+    loss : str or loss object
+        A key of LOSSES, or an instance of such a loss.
+    **options
+        Parameters of the estimator, except alpha and warm_start.
+
+    Returns
+    -------
+    model : ConvexReLURegressor or ConvexReLUClassifier
+    """
     for name in ("alpha", "warm_start"):
         if name in options:
-            raise ValueError(f"{name} must not be given: a path has many, in alphas, and starts each from the last.")
-    sequence = check_alphas(alphas, eps)
+            raise ValueError(f"{name} must not be given: there are many alphas, and each fit starts from the last.")
     name = loss if isinstance(loss, str) else getattr(loss, "name", loss)
     if name not in LOSSES:
         raise ValueError(f"loss must be one of {sorted(LOSSES)} or an instance of those, got {loss!r}.")
     kind = ConvexReLURegressor if LOSSES[name].target == "real" else ConvexReLUClassifier
-    model = kind(1.0, loss=loss, tol=tol, certify=certify, **options)
-    return fit_path(model, X, y, sequence, sample_weight)
+    unknown = sorted(set(options) - set(kind._get_param_names()))
+    if unknown:
+        raise ValueError(f"{unknown[0]} is not a parameter of {kind.__name__}.")
+    return kind(1.0, loss=loss, **options)
 
 
 def fit_path(model, X, y, sequence, sample_weight=None) -> Path:

@@ -37,6 +37,7 @@ ORDER = [
     "training",
     "estimators",
     "path",
+    "selection",
     "cross_validation",
     "cli",
 ]
