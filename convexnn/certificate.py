@@ -266,19 +266,24 @@ def certify_listed(
     """
     objective = network.objective(X, problem.y, problem.alpha, problem.loss, problem.sample_weight)
     bound, theta = problem.dual_bound(theta)
-    patterns, evidence = problem.design.patterns, []
-    if complete:
-        kind = "relu" if network.gate_weights is None else "gated_relu"
+    design, kind = problem.design, "relu" if network.gate_weights is None else "gated_relu"
+    first = np.unique(np.packbits(design.patterns, axis=1), axis=0, return_index=True)[1]
+    patterns, evidence = design.patterns if complete else design.patterns[np.sort(first)], []
+    n_patterns, signs = len(patterns), ACTIVATIONS[kind].signs
+    if complete or len(design.pattern) < n_patterns * len(signs) * design.n_outputs:
+        # A search lists a pattern with the sign and the output that it found it for: here it counts with all.
         mu = problem.penalty.feature_penalty
-        penalty = ACTIVATIONS[kind]().penalty(problem.design.X, patterns, np.arange(len(patterns)), hidden_bias, mu)
+        penalty = ACTIVATIONS[kind]().penalty(design.X, patterns, np.arange(n_patterns), hidden_bias, mu)
         for output, column in enumerate(theta.reshape(len(X), -1).T):
             for sign in (1, -1):
-                size = penalty.dual_norm((patterns * (sign * column)) @ problem.design.X)
+                size = penalty.dual_norm((patterns * (sign * column)) @ design.X)
                 evidence.append((output, sign, Enumeration(kind, hidden_bias, size, mu)))
         price = max(proof.bound for _, _, proof in evidence) / problem.alpha
+        if not complete and price > 1:
+            theta, price = theta / price, 1.0
+            bound = problem.dual_value(theta)
     else:
-        price = problem.penalty.dual_norm(problem.design.adjoint(theta)) / problem.alpha
-    n_patterns = len(patterns)
+        price = problem.penalty.dual_norm(design.adjoint(theta)) / problem.alpha
     scope = "none" if not np.isfinite(bound) else "global" if complete else "patterns"
     if complete:
         networks, method = (
@@ -302,7 +307,7 @@ def certify_listed(
         fit_intercept=problem.fit_intercept,
         hidden_bias=hidden_bias,
         network=network,
-        evidence=tuple(evidence),
+        evidence=tuple(evidence) if complete else (),
     )
 
 
