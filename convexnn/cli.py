@@ -1,4 +1,4 @@
-"""Command line: ``convexnn fit DATA``, ``predict MODEL FILE``, ``audit MODEL DATA`` and ``export MODEL --out FILE``."""
+"""Command line: ``convexnn fit``, ``path``, ``predict``, ``audit`` and ``export``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
+from convexnn.path import relu_path
 from convexnn.result import relative_gap
 from convexnn.solvers import SOLVERS
 
@@ -93,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--hidden-bias", choices=["penalized", "free", "none"], default="penalized")
     fit.add_argument("--no-intercept", action="store_true", help="no unpenalised output bias")
     fit.add_argument("--skip-connection", action="store_true", help="add an unpenalised linear term")
+    fit.add_argument(
+        "--feature-penalty", type=float, default=0.0, metavar="MU", help="leave features out: 0.3 to 3, more and more"
+    )
     fit.add_argument("--tol", type=float, default=1e-4, help="relative duality gap to stop at (default: 1e-4)")
     fit.add_argument("--max-iter", type=int, default=20_000, metavar="N")
     fit.add_argument("--max-time", type=float, metavar="SECONDS")
@@ -108,6 +112,24 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--seed", type=int, default=0, help="of the split and of sampled patterns (default: 0)")
     fit.add_argument("--out", metavar="MODEL.npz", help="where to save the network; it takes raw features")
     fit.add_argument("--quiet", action="store_true", help="no progress line")
+
+    path = commands.add_parser("path", help="train networks for a decreasing sequence of weight decays")
+    path.set_defaults(run=_path)
+    path.add_argument("data", metavar="DATA", help="a file or a bundled set, as for fit; all rows are used")
+    path.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
+    path.add_argument("--task", choices=["auto", "regression", "classification"], default="auto")
+    path.add_argument("--alphas", type=int, default=30, metavar="N", help="how many weight decays (default: 30)")
+    path.add_argument("--eps", type=float, default=1e-2, help="the last one in units of alpha_max (default: 0.01)")
+    path.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
+    path.add_argument("--hidden-bias", choices=["penalized", "free", "none"], default="penalized")
+    path.add_argument("--skip-connection", action="store_true", help="add an unpenalised linear term")
+    path.add_argument("--feature-penalty", type=float, default=0.0, metavar="MU", help="leave features out, as for fit")
+    path.add_argument("--tol", type=float, default=1e-3, help="relative gap of each fit (default: 1e-3)")
+    path.add_argument("--max-time", type=float, metavar="SECONDS", help="limit for the whole path")
+    path.add_argument("--seed", type=int, default=0, help="of the searches (default: 0)")
+    path.add_argument("--out", metavar="FILE.csv", help="where to write the table too")
+    path.add_argument("--plot", metavar="FILE.png", help="where to draw the path (needs matplotlib)")
+    path.add_argument("--quiet", action="store_true", help="no progress line")
 
     predict = commands.add_parser("predict", help="apply a saved network to a file")
     predict.set_defaults(run=_predict)
@@ -198,6 +220,7 @@ def _fit(arguments: argparse.Namespace) -> None:
         fit_intercept=not arguments.no_intercept,
         hidden_bias=arguments.hidden_bias,
         skip_connection=arguments.skip_connection,
+        feature_penalty=arguments.feature_penalty,
         tol=arguments.tol,
         max_iter=arguments.max_iter,
         max_time=arguments.max_time,
@@ -233,6 +256,56 @@ def _fit(arguments: argparse.Namespace) -> None:
     if arguments.out:
         _save(arguments.out, model, mean, scale, features, task)
         print(f"saved           {arguments.out}")
+
+
+def _path(arguments: argparse.Namespace) -> None:
+    start = perf_counter()
+    X, y, _ = _load(arguments.data, arguments.target)
+    task = _task(y) if arguments.task == "auto" else arguments.task
+    if task == "regression" and y.dtype.kind not in "if":
+        raise ValueError(f"target must be numeric for --task regression, got text such as {str(y[0])!r}.")
+    if arguments.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {arguments.seed}.")
+    for name in (arguments.out, arguments.plot):
+        if name:
+            # Before the work rather than after it.
+            with open(name, "ab"):
+                pass
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        path = relu_path(
+            StandardScaler().fit_transform(X),
+            y,
+            alphas=arguments.alphas,
+            eps=arguments.eps,
+            loss=arguments.loss or ("squared" if task == "regression" else "log_loss"),
+            hidden_bias=arguments.hidden_bias,
+            skip_connection=arguments.skip_connection,
+            feature_penalty=arguments.feature_penalty,
+            tol=arguments.tol,
+            max_time=arguments.max_time,
+            random_state=arguments.seed,
+            verbose=0 if arguments.quiet else 1,
+        )
+    names = ("alpha", "share", "neurons", "objective", "lower_bound", "relative_gap", "scope", "status")
+    share = path.alphas / path.alpha_max if path.alpha_max > 0 else np.full(len(path.alphas), np.inf)
+    scopes = [certificate.scope for certificate in path.certificates]
+    statuses = [result.status for result in path.results]
+    columns = (path.alphas, share, path.n_neurons, path.objectives, path.lower_bounds, path.relative_gaps)
+    table = list(zip(*columns, scopes, statuses))
+    print(f"{'alpha':>12} {'share':>8} {'neurons':>8} {'objective':>14} {'relative gap':>13}")
+    for alpha, part, neurons, objective, _, gap, _, _ in table:
+        print(f"{alpha:12.6g} {part:8.4f} {neurons:8d} {objective:14.8g} {gap:13.1e}")
+    print(f"time {perf_counter() - start:.2f} s")
+    for warning in caught:
+        print(f"note {warning.message}")
+    if arguments.out:
+        with open(arguments.out, "w", newline="") as file:
+            csv.writer(file).writerows([names, *table])
+        print(f"saved {arguments.out}")
+    if arguments.plot:
+        path.plot().figure_.savefig(arguments.plot, bbox_inches="tight")
+        print(f"drawn {arguments.plot}")
 
 
 def _save(path, model, mean, scale, features, task) -> None:

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.preprocessing import StandardScaler
 
-from convexnn import cli
+from convexnn import ConvexReLUClassifier, cli
 from convexnn.network import Network
 
 # Few patterns and a loose tolerance: these tests are about the command, not about the solution.
@@ -33,6 +34,7 @@ OPTIONS = [
     (["--hidden-bias", "none"], "hidden_bias", "none"),
     (["--no-intercept"], "fit_intercept", False),
     (["--skip-connection"], "skip_connection", True),
+    (["--feature-penalty", "0.7"], "feature_penalty", 0.7),
     (["--tol", "0.5"], "tol", 0.5),
     (["--max-iter", "7"], "max_iter", 7),
     (["--max-time", "3.5"], "max_time", 3.5),
@@ -40,7 +42,7 @@ OPTIONS = [
     (["--loss", "huber"], "loss", "huber"),
     (["--quiet"], "verbose", 0),
 ]
-DEFAULTS = dict(
+DEFAULTS = dict(feature_penalty=0.0,
     alpha="auto", activation="relu", patterns="auto", n_patterns=1000, solver="auto", hidden_bias="penalized",
     fit_intercept=True, skip_connection=False, tol=1e-4, max_iter=20_000, max_time=None, random_state=0,
     loss="squared", verbose=1,
@@ -614,3 +616,44 @@ def test_audit_of_other_classes(capsys, tmp_path, table, text):
     run(capsys, "fit", text, "--target", "y", "--out", tmp_path / "m.npz", *FAST)
     path = write(tmp_path / "other.csv", ["a", "b", "c", "y"], [[*x, "else"] for x in table[0].tolist()])
     fails(capsys, "audit", tmp_path / "m.npz", path, "--target", "y", names=["'low'", "'else'"])
+
+
+def test_path_prints_and_writes_one_row_for_each_alpha(tmp_path, capsys):
+    out, plot = tmp_path / "path.csv", tmp_path / "path.png"
+    options = ["--alphas", "5", "--eps", "0.1", "--out", str(out), "--plot", str(plot), "--quiet"]
+    assert cli.main(["path", "iris", *options]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5 and rows[0]["neurons"] == "0" and int(rows[-1]["neurons"]) > 0
+    assert printed[0].split()[:3] == ["alpha", "share", "neurons"]
+    for row, line in zip(rows, printed[1:]):
+        assert float(line.split()[0]) == pytest.approx(float(row["alpha"]), rel=1e-5)
+        assert line.split()[2] == row["neurons"]
+    assert float(rows[-1]["share"]) == pytest.approx(0.1)
+    # The alpha of a single fit, and its objective.
+    X, y = load_iris(return_X_y=True)
+    alpha = float(rows[-1]["alpha"])
+    model = ConvexReLUClassifier(alpha, random_state=1, certify=False).fit(StandardScaler().fit_transform(X), y)
+    assert float(rows[-1]["objective"]) == pytest.approx(model.certificate_.objective, rel=2e-3)
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--alphas", "0"], "alphas must be at least 1"),
+        (["--eps", "2"], "eps must be"),
+        (["--seed", "-1"], "--seed must be"),
+        (["--feature-penalty", "-1"], "feature_penalty"),
+    ],
+)
+def test_bad_options_of_path(options, words, capsys):
+    assert cli.main(["path", "iris", *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_fit_with_a_feature_penalty_leaves_features_out(tmp_path, capsys):
+    out = tmp_path / "m.npz"
+    assert cli.main(["fit", "iris", "--feature-penalty", "2", "--alpha", "10", "--out", str(out), "--quiet"]) == 0
+    assert not Network.load(out).hidden_weights.any(axis=0).all()
