@@ -337,7 +337,9 @@ class Problem:
         equal = hstack([self.free, -eye_array(n), eye_array(n)])
         bounds = [(None, None)] * m + [(0, None)] * (2 * n)
         found = linprog(slopes, A_eq=equal, b_eq=residual / scale, bounds=bounds, method="highs")
-        return self.free @ found.x[:m] * scale, found.eqlin.marginals
+        # Rounding may leave the dual variable outside its bounds, where there is no conjugate.
+        theta = np.clip(found.eqlin.marginals, -slopes[m : m + n], slopes[m + n :])
+        return self.free @ found.x[:m] * scale, theta
 
     def free_weights(self, intercept: NDArray | float) -> tuple[NDArray | None, NDArray | float]:
         """Weights of the linear term, (n_skip,) or (n_skip, n_outputs), and the constant, of an intercept.
@@ -433,16 +435,22 @@ class Problem:
         theta : array
             The feasible point that gives it.
         """
+        guess, rounding = theta, False
         if self.free.shape[1]:
             shift = theta.mean(axis=0) if self.skip is None else theta - self._balanced(theta)
             theta = theta - shift
-            if np.abs(shift).max() > 1e-12 * np.abs(theta).max(initial=0.0):
+            rounding = bool(np.abs(shift).max() <= 1e-12 * np.abs(theta).max(initial=0.0))
+            if not rounding:
                 correlations = None
         if correlations is None:
             correlations = self.design.adjoint(theta)
         price = self.penalty.dual_norm(correlations, self.alpha, warm)
         theta = theta * (self.alpha / price)
         bound = self.dual_value(theta)
+        if rounding and not np.isfinite(bound):
+            # A shift by rounding takes what lies on the edge of the domain outside.
+            theta = guess * (self.alpha / price)
+            bound = self.dual_value(theta)
         for share in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6):
             if np.isfinite(bound):
                 break
@@ -499,6 +507,9 @@ class Problem:
         size = np.abs(theta / weights).max()
         for room in (1e-9, 1e-7, 1e-5, 1e-3):
             trial = np.where(np.abs(theta) > room * size * weights, theta, 0.0)
+            if not self.smooth:
+                # A solver's theta may lie outside the domain, which holds zero.
+                trial *= 1 - 0.5 * room
             if C == 1:
                 ends = [self.loss.conjugate(self.y, -trial / weights + h) for h in (room * size, -room * size)]
                 metric = (self.sample_weight * np.isfinite(ends).all(axis=0)).reshape(n, 1, 1)
