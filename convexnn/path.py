@@ -107,9 +107,7 @@ class Path:
         """
         last = self.alphas[-1]
         if not (isinstance(alpha, Real) and last * (1 - 1e-12) <= alpha < np.inf):
-            raise ValueError(
-                f"alpha must be finite and at least {last:.6g}, the smallest of the path, got {alpha!r}."
-            )
+            raise ValueError(f"alpha must be finite and at least {last:.6g}, the smallest of the path, got {alpha!r}.")
         below = int(np.searchsorted(-self.alphas, -float(alpha)))
         near = [k for k in (below - 1, below) if 0 <= k < len(self.alphas)]
         decay = [float(network.path_norms.sum()) for network in self.networks]
@@ -229,7 +227,7 @@ def relu_path(
         if name in options:
             raise ValueError(f"{name} must not be given: a path has many, in alphas, and starts each from the last.")
     sequence = check_alphas(alphas, eps)
-    name = loss if isinstance(loss, str) else getattr(loss, "name", None)
+    name = loss if isinstance(loss, str) else getattr(loss, "name", "")
     if name not in LOSSES:
         raise ValueError(f"loss must be one of {sorted(LOSSES)} or an instance of those, got {loss!r}.")
     kind = ConvexReLURegressor if LOSSES[name].target == "real" else ConvexReLUClassifier

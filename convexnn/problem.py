@@ -467,8 +467,8 @@ class Problem:
         r"""Blocks that the duality gap does not exclude from every solution (gap-safe screening).
 
         The dual function is strongly concave, with modulus 1 / (L s_i) for sample i: its maximiser lies within
-        r = sqrt(2 L gap) of theta, in the norm of theta_i / sqrt(s_i), and no price there is above that at theta by
-        more than r times the largest singular value of the weighted data. A price is no larger than |A_k^T theta|.
+        r = sqrt(2 L gap) of theta, in the norm of theta_i / sqrt(s_i), and no price |P_k A_k^T theta| there is above
+        that at theta by more than r times the largest singular value of the weighted data.
 
         Parameters
         ----------
@@ -491,7 +491,10 @@ class Problem:
             return np.ones(self.design.shape[0], dtype=bool)
         size = np.linalg.norm(np.sqrt(self.sample_weight)[:, None] * self.design.X, 2)
         reach = np.sqrt(2 * self.loss.lipschitz * gap) * size
-        return np.linalg.norm(self.design.adjoint(theta), axis=1) + reach >= (1 - 1e-9) * self.alpha
+        threshold = (1 - 1e-9) * self.alpha - reach
+        if threshold <= 0:
+            return np.ones(self.design.shape[0], dtype=bool)
+        return np.asarray(self.penalty.prox(self.design.adjoint(theta), threshold)[0].any(axis=1))
 
     def _balanced(self, theta):
         """theta made orthogonal to the free columns: by projection, or, where that leaves the domain of the conjugate,
