@@ -197,7 +197,7 @@ def test_alpha_max_by_brute_force(loss):
 @pytest.mark.parametrize("patterns", ["exact", "adaptive"])
 @pytest.mark.parametrize("loss", ["squared", "log_loss", "multinomial_log_loss"])
 def test_objective_is_concave_and_increasing(loss, patterns):
-    X, y = draw(loss, 14, 1)
+    X, y = draw(loss, 20, 1)
     alphas = relu_path(X, y, loss=loss, alphas=1, patterns="exact").alpha_max * np.array(
         [1.2, 1.0, 0.7, 0.65, 0.3, 0.1, 0.09, 0.02, 0.003]
     )
