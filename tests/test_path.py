@@ -543,7 +543,7 @@ def test_degenerate_data(patterns):
     X, y = draw(n=12)
     options = dict(alphas=3, eps=0.1, patterns=patterns, random_state=0, tol=1e-5)
     plain = relu_path(X, y, **options)
-    padded = relu_path(np.column_stack([X, np.zeros(14)]), y, **options)
+    padded = relu_path(np.column_stack([X, np.zeros(12)]), y, **options)
     assert np.allclose(padded.objectives, plain.objectives, rtol=1e-5)
     twice = relu_path(np.tile(X, (2, 1)), np.tile(y, 2), **options | dict(alphas=2 * plain.alphas))
     assert np.allclose(twice.objectives, 2 * plain.objectives, rtol=2e-5)
