@@ -133,7 +133,8 @@ class Huber:
         return (np.abs(y - z) <= self.delta).astype(float)
 
     def conjugate(self, y, t):
-        return np.where(np.abs(t) <= self.delta, t * (0.5 * t + y), inf)
+        # (s delta) / s may be larger than delta by rounding.
+        return np.where(np.abs(t) <= self.delta * (1 + 1e-15), t * (0.5 * t + y), inf)
 
     def cvxpy(self, y, z):
         import cvxpy as cp
@@ -315,7 +316,9 @@ class Quantile:
         return np.zeros_like(z)
 
     def conjugate(self, y, t):
-        return np.where((t >= -self.q) & (t <= 1 - self.q), t * y, inf)
+        # (s q) / s may be larger than q by rounding.
+        inside = (t >= -self.q * (1 + 1e-15)) & (t <= (1 - self.q) * (1 + 1e-15))
+        return np.where(inside, t * y, inf)
 
     def cvxpy(self, y, z):
         import cvxpy as cp

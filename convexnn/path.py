@@ -16,7 +16,8 @@ from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.losses import LOSSES
 from convexnn.network import Network
 from convexnn.plots import PathDisplay
-from convexnn.result import Result, relative_gap
+from convexnn.result import Result
+from convexnn.training import Fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +103,11 @@ class Path:
         Raises
         ------
         ValueError
-            Below the smallest alpha.
+            Below the smallest alpha, and for what is not a finite number.
         """
         last = self.alphas[-1]
-        if not (isinstance(alpha, Real) and alpha >= last * (1 - 1e-12)):
-            raise ValueError(f"alpha must be at least {last:.6g}, the smallest of the path, got {alpha!r}.")
+        if not (isinstance(alpha, Real) and last * (1 - 1e-12) <= alpha < np.inf):
+            raise ValueError(f"alpha must be finite and at least {last:.6g}, the smallest of the path, got {alpha!r}.")
         below = int(np.searchsorted(-self.alphas, -float(alpha)))
         near = [k for k in (below - 1, below) if 0 <= k < len(self.alphas)]
         decay = [float(network.path_norms.sum()) for network in self.networks]
@@ -207,7 +208,7 @@ def relu_path(
         Prove a bound over all networks of any width for each alpha.
     **options
         The other parameters of ConvexReLURegressor or ConvexReLUClassifier, except alpha and warm_start. ``max_time``
-        is for the whole path, which may then end early, with a warning.
+        is for the whole path, which may then end early, with a warning; so it does when it is interrupted.
 
     Returns
     -------
@@ -244,7 +245,7 @@ def estimator_for(loss: Any, **options) -> ConvexReLURegressor | ConvexReLUClass
     for name in ("alpha", "warm_start"):
         if name in options:
             raise ValueError(f"{name} must not be given: there are many alphas, and each fit starts from the last.")
-    name = loss if isinstance(loss, str) else getattr(loss, "name", loss)
+    name = loss if isinstance(loss, str) else getattr(loss, "name", "")
     if name not in LOSSES:
         raise ValueError(f"loss must be one of {sorted(LOSSES)} or an instance of those, got {loss!r}.")
     kind = ConvexReLURegressor if LOSSES[name].target == "real" else ConvexReLUClassifier
@@ -270,20 +271,17 @@ def fit_path(model, X, y, sequence, sample_weight=None) -> Path:
     -------
     path : Path
     """
-    fits = list(model._train(*model._coded(X, y, sample_weight), alphas=sequence))
+    fits: list[Fit] = []
+    try:
+        for fit in model._train(*model._coded(X, y, sample_weight), alphas=sequence):
+            fits.append(fit)
+        interrupted = fits[-1].result.status == "interrupted"
+    except KeyboardInterrupt:
+        if not fits:
+            raise
+        interrupted = True
     alpha_max = fits[0].alpha_max
-    n_left = len(sequence(alpha_max)) - len(fits)
-    late = [fit for fit in fits if fit.result.status != "optimal"]
-    if n_left or late:
-        what = f"max_time={model.max_time} ended the path before its last {n_left} alphas" if n_left else ""
-        stopped = f"{len(late)} of {len(fits)} fits stopped before tol={model.tol}" if late else ""
-        gap = max(relative_gap(fit.certificate.objective, fit.certificate.lower_bound) for fit in fits)
-        warnings.warn(
-            f"{'; '.join(filter(None, [what, stopped]))}. Largest relative gap {gap:.1e}; see to_frame().",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    return Path(
+    path = Path(
         np.array([fit.alpha for fit in fits]),
         [fit.network for fit in fits],
         [fit.certificate for fit in fits],
@@ -291,6 +289,19 @@ def fit_path(model, X, y, sequence, sample_weight=None) -> Path:
         alpha_max,
         getattr(model, "classes_", None),
     )
+    n_left = len(sequence(alpha_max)) - len(fits)
+    late = [fit for fit in fits if fit.result.status != "optimal"]
+    if n_left or late:
+        end = "an interrupt" if interrupted else f"max_time={model.max_time}"
+        what = f"{end} ended the path before its last {n_left} alphas" if n_left else ""
+        stopped = f"{len(late)} of {len(fits)} fits stopped before tol={model.tol}" if late else ""
+        warnings.warn(
+            f"{'; '.join(filter(None, [what, stopped]))}. Largest relative gap {path.relative_gaps.max():.1e}; see "
+            "to_frame().",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return path
 
 
 def check_alphas(alphas: int | ArrayLike, eps: float):
@@ -303,7 +314,8 @@ def check_alphas(alphas: int | ArrayLike, eps: float):
         # Where there is nothing to explain, any alpha gives the network without neurons.
         return lambda alpha_max: (alpha_max or 1.0) * np.geomspace(1.0, eps, int(alphas) if alphas > 1 else 1)
     try:
-        values = np.sort(np.asarray(alphas, dtype=float).ravel())[::-1]
+        given = np.asarray(alphas)
+        values = np.sort(given.ravel().astype(float))[::-1] if given.dtype.kind in "iuf" else np.zeros(0)
     except (TypeError, ValueError):
         values = np.zeros(0)
     if not (len(values) and np.isfinite(values).all() and values[-1] > 0):

@@ -337,7 +337,9 @@ class Problem:
         equal = hstack([self.free, -eye_array(n), eye_array(n)])
         bounds = [(None, None)] * m + [(0, None)] * (2 * n)
         found = linprog(slopes, A_eq=equal, b_eq=residual / scale, bounds=bounds, method="highs")
-        return self.free @ found.x[:m] * scale, found.eqlin.marginals
+        # Rounding may leave the dual variable outside its bounds, where there is no conjugate.
+        theta = np.clip(found.eqlin.marginals, -slopes[m : m + n], slopes[m + n :])
+        return self.free @ found.x[:m] * scale, theta
 
     def free_weights(self, intercept: NDArray | float) -> tuple[NDArray | None, NDArray | float]:
         """Weights of the linear term, (n_skip,) or (n_skip, n_outputs), and the constant, of an intercept.
@@ -433,16 +435,22 @@ class Problem:
         theta : array
             The feasible point that gives it.
         """
+        guess, rounding = theta, False
         if self.free.shape[1]:
             shift = theta.mean(axis=0) if self.skip is None else theta - self._balanced(theta)
             theta = theta - shift
-            if np.abs(shift).max() > 1e-12 * np.abs(theta).max(initial=0.0):
+            rounding = bool(np.abs(shift).max() <= 1e-12 * np.abs(theta).max(initial=0.0))
+            if not rounding:
                 correlations = None
         if correlations is None:
             correlations = self.design.adjoint(theta)
         price = self.penalty.dual_norm(correlations, self.alpha, warm)
         theta = theta * (self.alpha / price)
         bound = self.dual_value(theta)
+        if rounding and not np.isfinite(bound):
+            # A shift by rounding takes what lies on the edge of the domain outside.
+            theta = guess * (self.alpha / price)
+            bound = self.dual_value(theta)
         for share in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6):
             if np.isfinite(bound):
                 break
@@ -459,8 +467,8 @@ class Problem:
         r"""Blocks that the duality gap does not exclude from every solution (gap-safe screening).
 
         The dual function is strongly concave, with modulus 1 / (L s_i) for sample i: its maximiser lies within
-        r = sqrt(2 L gap) of theta, in the norm of theta_i / sqrt(s_i), and no price there is above that at theta by
-        more than r times the largest singular value of the weighted data. A price is no larger than |A_k^T theta|.
+        r = sqrt(2 L gap) of theta, in the norm of theta_i / sqrt(s_i), and no price |P_k A_k^T theta| there is above
+        that at theta by more than r times the largest singular value of the weighted data.
 
         Parameters
         ----------
@@ -483,7 +491,10 @@ class Problem:
             return np.ones(self.design.shape[0], dtype=bool)
         size = np.linalg.norm(np.sqrt(self.sample_weight)[:, None] * self.design.X, 2)
         reach = np.sqrt(2 * self.loss.lipschitz * gap) * size
-        return np.linalg.norm(self.design.adjoint(theta), axis=1) + reach >= (1 - 1e-9) * self.alpha
+        threshold = (1 - 1e-9) * self.alpha - reach
+        if threshold <= 0:
+            return np.ones(self.design.shape[0], dtype=bool)
+        return np.asarray(self.penalty.prox(self.design.adjoint(theta), threshold)[0].any(axis=1))
 
     def _balanced(self, theta):
         """theta made orthogonal to the free columns: by projection, or, where that leaves the domain of the conjugate,
@@ -499,6 +510,9 @@ class Problem:
         size = np.abs(theta / weights).max()
         for room in (1e-9, 1e-7, 1e-5, 1e-3):
             trial = np.where(np.abs(theta) > room * size * weights, theta, 0.0)
+            if not self.smooth:
+                # A solver's theta may lie outside the domain, which holds zero.
+                trial *= 1 - 0.5 * room
             if C == 1:
                 ends = [self.loss.conjugate(self.y, -trial / weights + h) for h in (room * size, -room * size)]
                 metric = (self.sample_weight * np.isfinite(ends).all(axis=0)).reshape(n, 1, 1)

@@ -150,7 +150,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         alphas: Callable[[float], Sequence[float]] | None = None,
     ) -> Iterator[Fit]:
         """Everything after the targets are coded: a fit for the estimator's alpha, or for each of a decreasing
-        sequence, a function of alpha_max; these end early when ``max_time`` is over.
+        sequence, a function of alpha_max; these end early when ``max_time`` is over, and after an interrupted fit.
         """
         start = perf_counter()
         weights = sample_weight * class_weight
@@ -187,7 +187,9 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             if before is not None and keep.any():
                 alpha_before, result = before
                 coef, theta = result.coef, min(1.0, problem.alpha / alpha_before) * result.theta
-                gap = problem.objective(coef, result.intercept) - problem.dual_value(theta)
+                # Without a lower bound theta need not be feasible.
+                dual = problem.dual_value(theta) if np.isfinite(result.dual) else -np.inf
+                gap = problem.objective(coef, result.intercept) - dual
                 active = problem.may_be_active(theta, max(gap, 0.0))
                 keep = active if active.mean() <= WORTH_SCREENING else keep
             solver, progress = self._solver(loss, start)
@@ -198,9 +200,10 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             network = network.merge().prune(rows)
             complete = arrangement.complete
             certificate = certify_listed(network, rows, problem, result.theta, complete, self.hidden_bias)
-            certificate = self._prove(network, certificate, rows, y, weights, result.coef, start)
+            if result.status != "interrupted":
+                certificate = self._prove(network, certificate, rows, y, weights, result.coef, start)
             yield Fit(problem.alpha, alpha_max, network, result, certificate, arrangement)
-            if self._out_of_time(start):
+            if self._is_over(result, start):
                 return
             before = (problem.alpha, result)
 
@@ -249,13 +252,16 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             theta, coef = column * certificate.theta[group], result.coef
             result = replace(result, theta=column * result.theta[group])
             certificate = replace(certificate, theta=theta, n_searched=found.n_starts, price_found=found.price)
-            certificate = self._prove(network, certificate, rows[group], y[group], each, coef, start)
+            if result.status != "interrupted":
+                certificate = self._prove(network, certificate, rows[group], y[group], each, coef, start)
             yield Fit(problem.alpha, found.alpha_max, network, result, certificate, arrangement)
-            if self._out_of_time(start):
+            if self._is_over(result, start):
                 return
 
-    def _out_of_time(self, start):
-        return self.max_time is not None and perf_counter() - start >= self.max_time
+    def _is_over(self, result, start):
+        """Whether an interrupt or the time limit ends a path."""
+        late = self.max_time is not None and perf_counter() - start >= self.max_time
+        return late or result.status == "interrupted"
 
     def _prove(self, network, certificate, rows, y, weights, coef, start):
         """The certificate with a bound over all networks instead, when that is wanted and there is time for it."""

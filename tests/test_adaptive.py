@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import convexnn.adaptive as adaptive
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.activations import ACTIVATIONS
-from convexnn.adaptive import Blocks, blocks_of, descend, search_alpha_max, solve_adaptively
+from convexnn.adaptive import Blocks, blocks_in, blocks_of, descend, search_alpha_max, solve_adaptively
 from convexnn.arrangements import enumerate_patterns
 from convexnn.losses import LOSSES
 from convexnn.network import Network
@@ -711,3 +711,55 @@ def test_descent_from_a_random_start(loss, n_outputs):
     again = descend(X, y, loss, 0.1, np.ones(40), True, n_outputs, np.random.default_rng(0), start=padded)
     assert len(again.sign) <= len(blocks.sign)
     assert program_value(again, X, y, loss, 0.1, True, n_outputs) <= value * (1 + 1e-9)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One search after another
+
+
+@pytest.mark.parametrize("loss, n_outputs", [("squared", 1), ("log_loss", 1), ("softmax", 3)])
+def test_a_known_alpha_max_is_not_searched_again(loss, n_outputs, monkeypatch):
+    X, y = draw(loss, 15, 2)
+    code, target = coded(loss, y)
+    known = search_alpha_max(X, target, code, np.ones(15), True, n_outputs, np.random.default_rng(0), n_random=1000)
+    exact = make(loss, patterns="exact", hidden_bias="none").fit(X, y).alpha_max_
+    assert np.isclose(known, exact, rtol=1e-6) and known <= exact * (1 + 1e-9)
+    efforts = []
+
+    def counted(X, t, neurons, remembered, n_random, *rest):
+        efforts.append(n_random)
+        return search(X, t, neurons, remembered, n_random, *rest)
+
+    monkeypatch.setattr(adaptive, "search", counted)
+    for given in (known, None):
+        efforts.clear()
+        data = (X, target, code, 1.2 * known, np.ones(15), True, n_outputs, Newton(tol=1e-6))
+        _, result, seen = solve_adaptively(*data, alpha_max=given)
+        assert not result.coef.any() and np.isclose(seen.alpha_max, known, rtol=1e-6)
+        # One search for each side: quickly and thoroughly, and before these for alpha_max.
+        assert (
+            efforts == ([100] * 2 * n_outputs if given is None else []) + [100] * 2 * n_outputs + [1000] * 2 * n_outputs
+        )
+
+
+@pytest.mark.parametrize("loss, n_outputs", [("squared", 1), ("log_loss", 1), ("softmax", 3)])
+def test_peaks_carry_over(loss, n_outputs):
+    """Fits for smaller and smaller alphas, each from the blocks and the peaks of the one before."""
+    X, y = draw(loss, 15, 2)
+    code, target = coded(loss, y)
+    largest = make(loss, patterns="exact", hidden_bias="none").fit(X, y).alpha_max_
+    remembered, blocks, rng = {}, None, np.random.default_rng(0)
+    for alpha in largest * np.array([1.0, 0.5, 0.2, 0.05]):
+        data = (X, target, code, alpha, np.ones(15), True, n_outputs, Newton(tol=1e-6))
+        options = dict(blocks=blocks, random_state=rng, alpha_max=largest)
+        problem, result, seen = solve_adaptively(*data, **options, remembered=remembered)
+        _, alone, thorough = solve_adaptively(*data, random_state=np.random.default_rng(0))
+        best = make(loss, alpha, patterns="exact", hidden_bias="none", tol=1e-8).fit(X, y).certificate_
+        assert result.status == "optimal" and seen.gap <= 1e-6
+        assert best.lower_bound * (1 - 1e-9) <= result.primal <= best.objective * (1 + 2e-6)
+        assert np.isclose(alone.primal, result.primal, rtol=2e-6) and seen.n_starts < thorough.n_starts
+        assert set(remembered) == {(sign, output) for sign in (1.0, -1.0) for output in range(n_outputs)}
+        assert any(len(peaks.V) for peaks in remembered.values())
+        blocks = blocks_in(problem, result.coef)
+        assert len(blocks.sign) == np.count_nonzero(result.coef.any(axis=1)) and blocks.V.any(axis=1).all()
+        table(blocks)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import null_space
 
-from convexnn.losses import LOSSES
+from convexnn.losses import LOSSES, Huber
 from convexnn.penalties import ConeGroupLasso, GroupLasso
 from convexnn.problem import Design, Problem
 from convexnn.result import STATUSES
@@ -273,3 +273,24 @@ def test_all_residuals_beyond_delta(intercept, make_problem):
     result = Newton(tol=1e-6).solve(problem)
     assert result.status == "optimal"
     check_honest(problem, result, 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_huber_just_below_alpha_max(seed, make_problem):
+    """Neurons that only move samples beyond delta have no curvature, and rounding hides that it is exactly none."""
+    rng = np.random.default_rng(seed)
+    for activation in ("relu", "gated_relu"):
+        problem = make_problem(rng, Huber(0.5), activation, weighted=True, ratio=0.99)
+        result = Newton(tol=1e-8).solve(problem)
+        assert result.status == "optimal" and result.n_iter < 100 and result.coef.any()
+
+
+def test_huber_whose_neuron_moves_two_outliers():
+    X = np.array([-0.7, 1.0, 0.1, -0.6, 0.5, -0.8, -0.7, 0.7, -0.2, -1.1, -1.1, -2.0])
+    y = np.array([-0.31, 1.55, -1.27, -1.29, -1.57, -0.55, -0.80, 1.04, -0.98, 0.43, -0.46, 1.57])
+    weights = np.array([1.38, 0.76, 0.37, 0.33, 1.68, 1.85, 1.33, 1.54, 1.22, 1.89, 1.69, 0.3])
+    lifted, patterns = np.column_stack([X, np.ones(12)]), (X >= 0.6)[None]
+    design = Design(lifted, patterns, [0], [1.0], [0])
+    problem = Problem(design, y, Huber(), GroupLasso(), 1.0, weights)
+    result = Newton(tol=1e-8).solve(replace(problem, alpha=0.99 * problem.alpha_max))
+    assert result.status == "optimal" and result.coef.any()

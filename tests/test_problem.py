@@ -9,6 +9,7 @@ import convexnn.problem
 from convexnn.losses import LOSSES, Huber, Quantile
 from convexnn.penalties import ConeGroupLasso, GroupLasso
 from convexnn.problem import Design, Problem
+from convexnn.solvers import Newton
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]
 ACTIVATIONS = ["gated_relu", "relu"]
@@ -333,3 +334,79 @@ def test_constant_target_has_a_perfect_null_model(make_problem):
     problem = replace(problem, y=np.full(len(problem.y), 0.1))
     assert np.isclose(problem.null_model[0], 0.1)
     assert problem.alpha_max <= 1e-12
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Gap-safe screening
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", SMOOTH)
+def test_screening_keeps_what_the_optimum_uses(loss, activation, weighted, reference):
+    problem, (value, blocks, _) = reference(loss, activation, True, weighted)
+    used = np.linalg.norm(blocks, axis=1) > 1e-5 * np.linalg.norm(blocks, axis=1).max()
+    assert used.any()
+    for tol in (0.5, 1e-1, 1e-2, 1e-3, 1e-5):
+        result = Newton(tol=tol).solve(problem)
+        # Any feasible theta will do, and the least gap that is one.
+        for share in (1.0, 0.999, 0.9, 0.5):
+            gap = value * (1 + 1e-7) - problem.dual_value(share * result.theta)
+            assert not np.any(used & ~problem.may_be_active(share * result.theta, gap))
+    # Without a gap only blocks at the bound remain (all, where all are used); far from it no statement is possible.
+    assert used.all() or not problem.may_be_active(result.theta, 1e-12 * value).all()
+    assert problem.may_be_active(result.theta, 1e6 * value).all()
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.2, 7.0])
+@pytest.mark.parametrize("loss, largest", [("squared", 1.0), ("huber", 1.0), ("squared_hinge", 2.0)])
+def test_screening_is_tight_for_one_sample(loss, largest, weight):
+    """The optimal theta is on the boundary of the ball: with any smaller gap the block would be lost."""
+    X, patterns = np.array([[1.0]]), np.array([[True]])
+    design = Design(X, patterns, [0], [1.0], [0])
+    weights, alpha = np.array([weight]), largest * weight
+    cones = ConeGroupLasso(X, patterns, design.pattern)
+    problem = Problem(design, np.ones(1), LOSSES[loss](), cones, alpha, weights, fit_intercept=False)
+    assert np.isclose(problem.alpha_max, alpha)
+    for share in (0.0, 0.3, 0.9):
+        theta = np.array([share * alpha])
+        gap = problem.loss_value(np.zeros(1)) - problem.dual_value(theta)
+        assert problem.may_be_active(theta, gap).all()
+        assert not problem.may_be_active(theta, 0.99 * gap).any()
+
+
+@pytest.mark.parametrize("loss", ["hinge", "absolute", "quantile"])
+def test_no_screening_with_kinks(loss, make_problem):
+    problem = make_problem(np.random.default_rng(0), loss)
+    assert problem.may_be_active(0.01 * problem.null_model[1], 0.0).all()
+
+
+def test_screening_knows_the_cones():
+    """A block whose cone points away from theta is left out, however long its correlation is."""
+    X, patterns = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[True, True], [True, False]])
+    design = Design(X, patterns, [0, 1, 0, 1], [1.0, 1.0, -1.0, -1.0], [0] * 4)
+    cones = ConeGroupLasso(X, patterns, design.pattern)
+    problem = Problem(design, np.array([3.0, 1.0]), LOSSES["squared"](), cones, 1.0, np.ones(2), fit_intercept=False)
+    theta = np.array([0.9, 0.3])
+    assert problem.may_be_active(theta, 0.02).tolist() == [True, True, False, False]
+    lengths = np.linalg.norm(design.adjoint(theta), axis=1)
+    assert lengths[2] == lengths[0] and lengths[3] == lengths[1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Bounds at the edge of the conjugate's domain
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("loss", ["huber", "hinge", "absolute", "quantile", "squared_hinge", "log_loss"])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_null_model_is_its_own_bound(loss, skip, seed, make_problem):
+    """From alpha_max on the best prediction without neurons is optimal, and its theta proves it."""
+    problem = make_problem(np.random.default_rng(seed), loss, weighted=True, n=24, d=4, ratio=1.0)
+    problem = replace(problem, skip=problem.design.X[:, :2]) if skip else problem
+    problem = replace(problem, alpha=problem.alpha_max)
+    c, theta = problem.null_model
+    objective = problem.loss_value(np.zeros(24) + c)
+    bound, feasible = problem.dual_bound(theta)
+    assert objective * (1 - 1e-8) <= bound <= objective * (1 + 1e-12)
+    assert np.abs(problem.free.T @ feasible).max() <= 1e-11 * np.abs(feasible).sum()

@@ -75,7 +75,9 @@ class PathDisplay:
         -------
         display : PathDisplay
         """
-        alphas = np.asarray(path.alphas, dtype=float) / path.alpha_max
+        # Where there is nothing to explain, alpha_max is zero and no unit.
+        unit = path.alpha_max or 1.0
+        alphas = np.asarray(path.alphas, dtype=float) / unit
         signed = [outputs_and_signs(network)[1] * network.path_norms for network in path.networks]
         segments = []
         for k in range(len(alphas) - 1):
@@ -91,7 +93,7 @@ class PathDisplay:
             penalties=np.array([alpha * norms.sum() for alpha, norms in zip(path.alphas, map(np.abs, signed))]),
             path_norms=signed,
             segments=np.reshape(segments, (-1, 2, 2)),
-            chosen=None if chosen is None else chosen / path.alpha_max,
+            chosen=None if chosen is None else chosen / unit,
             name=name,
         )
         return display.plot(ax, quantity=quantity, **kwargs)

@@ -106,7 +106,7 @@ class Newton:
                 while steps < self.max_iter:
                     moved = np.vdot(point.U - V, point.U - V) + _free_square(problem, point.c - c)
                     residual = np.vdot(point.R, point.HR)
-                    flat = residual == 0
+                    flat = residual <= 1e-24 * np.vdot(point.R, point.R) * np.abs(point.H).max()
                     if flat:
                         # All samples lie on linear parts of the loss; their theta may have to leave its bounds.
                         residual = np.vdot(point.R, -point.theta - problem.gradient(point.u - point.R))
