@@ -17,6 +17,7 @@ from convexnn.losses import LOSSES
 from convexnn.network import Network
 from convexnn.plots import PathDisplay
 from convexnn.result import Result, relative_gap
+from convexnn.training import Fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,13 +264,18 @@ def fit_path(model, X, y, sequence, sample_weight=None) -> Path:
             ConvergenceWarning,
             stacklevel=3,
         )
+    return path_of(fits, getattr(model, "classes_", None))
+
+
+def path_of(fits: list[Fit], classes: NDArray | None) -> Path:
+    """Fits for decreasing alphas as a Path."""
     return Path(
         np.array([fit.alpha for fit in fits]),
         [fit.network for fit in fits],
         [fit.certificate for fit in fits],
         [fit.result for fit in fits],
-        alpha_max,
-        getattr(model, "classes_", None),
+        fits[0].alpha_max,
+        classes,
     )
 
 
