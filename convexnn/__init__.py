@@ -3,6 +3,7 @@
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import Audit, audit, network_from, polish
 from convexnn.certificate import Certificate, certify
+from convexnn.cross_validation import ConvexReLUClassifierCV, ConvexReLURegressorCV
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
 from convexnn.path import Path, relu_path
@@ -21,7 +22,9 @@ __all__ = [
     "CertificateDisplay",
     "ConvergenceDisplay",
     "ConvexReLUClassifier",
+    "ConvexReLUClassifierCV",
     "ConvexReLURegressor",
+    "ConvexReLURegressorCV",
     "FeatureSelection",
     "Network",
     "NeuronDisplay",

@@ -18,11 +18,12 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn import datasets
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from convexnn.activations import ACTIVATIONS
 from convexnn.audit import audit, network_from
+from convexnn.cross_validation import ConvexReLUClassifierCV, ConvexReLURegressorCV
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.losses import LOSSES, get_loss
@@ -85,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("data", metavar="DATA", help=f"FILE.csv or FILE.csv.gz, or one of {', '.join(BUNDLED)}")
     fit.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
     fit.add_argument("--task", choices=["auto", "regression", "classification"], default="auto")
-    fit.add_argument("--alpha", default="auto", help="weight decay on the sum of losses, or auto (default)")
+    fit.add_argument(
+        "--alpha",
+        default="auto",
+        help="weight decay on the sum of losses, auto (default: a share of alpha_max), or cv: 5-fold cross-validation",
+    )
     fit.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
     fit.add_argument("--activation", choices=sorted(ACTIVATIONS), default="relu")
     fit.add_argument("--patterns", choices=["auto", "adaptive", "exact", "sampled"], default="auto")
@@ -184,11 +189,13 @@ def _fit(arguments: argparse.Namespace) -> None:
     if not 0 <= arguments.test_share < 1:
         raise ValueError(f"--test-share must be at least 0 and below 1, got {arguments.test_share}.")
     alpha = arguments.alpha
-    if alpha != "auto":
+    if alpha not in ("auto", "cv"):
         try:
             alpha = float(alpha)
         except ValueError:
-            raise ValueError(f"--alpha must be a number > 0 or 'auto', got {alpha!r}.") from None
+            raise ValueError(f"--alpha must be a number > 0, 'auto' or 'cv', got {alpha!r}.") from None
+    if alpha == "cv" and arguments.init:
+        raise ValueError("--init is for one alpha: it cannot be given with --alpha cv, whose paths start from nothing.")
     train, test = np.arange(len(y)), np.arange(0)
     if arguments.test_share > 0:
         n_test = int(np.ceil(arguments.test_share * len(y)))
@@ -198,7 +205,6 @@ def _fit(arguments: argparse.Namespace) -> None:
         stratify = y if counts.min() > 1 and len(counts) <= min(n_test, len(y) - n_test) else None
         train, test = train_test_split(train, test_size=n_test, random_state=arguments.seed, stratify=stratify)
     scaler = StandardScaler(with_mean=not arguments.no_standardize, with_std=not arguments.no_standardize).fit(X[train])
-    estimator = ConvexReLURegressor if task == "regression" else ConvexReLUClassifier
     options = dict(loss=arguments.loss) if arguments.loss else {}
     mean = np.zeros(X.shape[1]) if scaler.mean_ is None else scaler.mean_
     scale = np.ones(X.shape[1]) if scaler.scale_ is None else scaler.scale_
@@ -211,8 +217,16 @@ def _fit(arguments: argparse.Namespace) -> None:
                 f"--init must be a network of {X.shape[1]} features, got one of {init.hidden_weights.shape[1]}."
             )
         init = init.for_raw_inputs(-mean / scale, 1 / scale)
+    estimator: type
+    if alpha == "cv":
+        estimator = ConvexReLURegressorCV if task == "regression" else ConvexReLUClassifierCV
+        # Rows of a file may be sorted.
+        folds = KFold if task == "regression" else StratifiedKFold
+        options |= dict(cv=folds(5, shuffle=True, random_state=arguments.seed))
+    else:
+        estimator = ConvexReLURegressor if task == "regression" else ConvexReLUClassifier
+        options |= dict(alpha=alpha, init=init)
     model = estimator(
-        alpha,
         activation=arguments.activation,
         patterns=arguments.patterns,
         n_patterns=arguments.n_patterns,
@@ -224,7 +238,6 @@ def _fit(arguments: argparse.Namespace) -> None:
         tol=arguments.tol,
         max_iter=arguments.max_iter,
         max_time=arguments.max_time,
-        init=init,
         certify={"auto": "auto", "yes": True, "no": False}[arguments.certify],
         random_state=arguments.seed,
         verbose=0 if arguments.quiet else 1,
@@ -240,7 +253,8 @@ def _fit(arguments: argparse.Namespace) -> None:
     certificate = model.certificate_
     print(f"data            {arguments.data}: {len(y)} rows, {X.shape[1]} features, {task}")
     share = model.alpha_ / model.alpha_max_ if model.alpha_max_ > 0 else np.inf
-    print(f"alpha           {model.alpha_:.6g} ({share:.3g} of alpha_max)")
+    how = f", chosen of {len(model.alphas_)} by cross-validation" if alpha == "cv" else ""
+    print(f"alpha           {model.alpha_:.6g} ({share:.3g} of alpha_max{how})")
     listed = model.arrangement_
     listed_how = "all there are" if listed.complete else "found by search" if certificate.n_searched else "sampled"
     print(f"patterns        {listed.n_patterns:,} listed, {listed_how}")

@@ -280,16 +280,8 @@ def fit_path(model, X, y, sequence, sample_weight=None) -> Path:
         if not fits:
             raise
         interrupted = True
-    alpha_max = fits[0].alpha_max
-    path = Path(
-        np.array([fit.alpha for fit in fits]),
-        [fit.network for fit in fits],
-        [fit.certificate for fit in fits],
-        [fit.result for fit in fits],
-        alpha_max,
-        getattr(model, "classes_", None),
-    )
-    n_left = len(sequence(alpha_max)) - len(fits)
+    path = path_of(fits, getattr(model, "classes_", None))
+    n_left = len(sequence(path.alpha_max)) - len(fits)
     late = [fit for fit in fits if fit.result.status != "optimal"]
     if n_left or late:
         end = "an interrupt" if interrupted else f"max_time={model.max_time}"
@@ -302,6 +294,18 @@ def fit_path(model, X, y, sequence, sample_weight=None) -> Path:
             stacklevel=3,
         )
     return path
+
+
+def path_of(fits: list[Fit], classes: NDArray | None) -> Path:
+    """Fits for decreasing alphas as a Path."""
+    return Path(
+        np.array([fit.alpha for fit in fits]),
+        [fit.network for fit in fits],
+        [fit.certificate for fit in fits],
+        [fit.result for fit in fits],
+        fits[0].alpha_max,
+        classes,
+    )
 
 
 def check_alphas(alphas: int | ArrayLike, eps: float):

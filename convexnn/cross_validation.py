@@ -1,0 +1,468 @@
+"""Choice of alpha by cross-validation: ConvexReLURegressorCV and ConvexReLUClassifierCV."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.utils import check_random_state
+from sklearn.utils.parallel import Parallel, delayed
+from threadpoolctl import threadpool_limits
+
+from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.path import check_alphas, path_of
+from convexnn.training import Fit
+
+#: Fits in the folds stop at a gap of this share of the loss without neurons, ...
+ROUGH = 0.01
+#: ... and at most this share of their own objective: the last alphas explain a hundred times as much as the first.
+ROUGHEST = 0.1
+#: A grid of alphas is left when so many in a row have scored worse than the best: what is left costs most.
+PATIENCE = 4
+#: What part of max_time the folds may take.
+FOLDS_SHARE = 0.6
+
+
+class ConvexReLURegressorCV(ConvexReLURegressor):
+    r"""ConvexReLURegressor with the weight decay chosen by cross-validation.
+
+    Every fold walks down the alphas, each fit started from the one before. As alpha stands beside a *sum* of losses, a
+    fold trains with alpha times its share of the sample weights. The network of the best alpha is then trained on all
+    data, at the end of a path that is kept in ``path_``.
+
+    Parameters
+    ----------
+    alphas : int or array of shape (n_alphas,), default=20
+        Weight decays for all data, or their number: a geometric sequence from alpha_max, where the network has no
+        neuron, down to ``eps * alpha_max``. Such a sequence is left once 4 alphas in a row have scored worse than the
+        best: those that remain cost most. A given array is scored to its end.
+    eps : float, default=1e-3
+        The last of that sequence in units of alpha_max.
+    cv : int, splitter or iterable of (train, test), optional
+        Folds, 5 by default: ``KFold`` without shuffling, as everywhere in scikit-learn.
+    scoring : str or callable, optional
+        By default minus the mean loss of the held-out rows, the loss that is minimised in training: for
+        ``loss="squared"`` minus *half* the mean squared error. "r2" is what ``score`` gives.
+    n_jobs : int, optional
+        Folds at a time (threads).
+    one_standard_error : bool, default=False
+        Take the largest alpha whose mean score is within one standard error of the best: fewer neurons.
+    loss, activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, max_iter
+        As in ConvexReLURegressor.
+    tol : float, default=1e-3
+        Relative duality gap of the last fit. Those before it are rough: they stop at a gap of 1 % of the loss without
+        neurons, and at most 10 % of their own objective.
+    max_time : float, optional
+        Limit in seconds for everything; three fifths are for the folds, which may then end before the last alpha.
+    certify, random_state, verbose
+        As in ConvexReLURegressor; what is certified is the last fit.
+
+    Attributes
+    ----------
+    alpha_ : float
+        The chosen weight decay.
+    alphas_ : array of shape (n_alphas,)
+        All of them, decreasing.
+    best_index_ : int
+        ``alpha_`` is ``alphas_[best_index_]``.
+    best_score_ : float
+        Mean score over the folds at ``alpha_``.
+    cv_results_ : dict of arrays of shape (n_alphas,)
+        As in ``GridSearchCV``, with alpha and mean_n_neurons besides: param_alpha, params, split0_test_score and so
+        on, mean_test_score, std_test_score, rank_test_score, and the mean and std of fit_time and score_time. Scores
+        are nan where a sequence was left.
+    n_splits_ : int
+        Number of folds.
+    path_ : Path
+        On all data, from the largest alpha to ``alpha_``.
+    network_, certificate_, result_, arrangement_, alpha_max_, coefs_, intercepts_, n_iter_
+        Of the last fit; see ConvexReLURegressor.
+
+    See Also
+    --------
+    relu_path : the path alone.
+
+    References
+    ----------
+    .. [1] T. Hastie, R. Tibshirani, J. Friedman, The Elements of Statistical Learning, 2nd ed., section 7.10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, (60, 1))
+    >>> y = np.abs(X[:, 0]) + 0.1 * rng.standard_normal(60)
+    >>> model = ConvexReLURegressorCV(alphas=8, random_state=0).fit(X, y)
+    >>> model.alpha_ == model.alphas_[model.best_index_]
+    True
+    >>> bool(model.score(X, y) > 0.7)
+    True
+    """
+
+    def __init__(
+        self,
+        alphas=20,
+        *,
+        eps=1e-3,
+        cv=None,
+        scoring=None,
+        n_jobs=None,
+        one_standard_error=False,
+        loss="squared",
+        activation="relu",
+        patterns="auto",
+        n_patterns=1000,
+        solver="auto",
+        fit_intercept=True,
+        hidden_bias="penalized",
+        skip_connection=False,
+        tol=1e-3,
+        max_iter=20_000,
+        max_time=None,
+        certify="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            loss=loss,
+            activation=activation,
+            patterns=patterns,
+            n_patterns=n_patterns,
+            solver=solver,
+            fit_intercept=fit_intercept,
+            hidden_bias=hidden_bias,
+            skip_connection=skip_connection,
+            tol=tol,
+            max_iter=max_iter,
+            max_time=max_time,
+            certify=certify,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.alphas = alphas
+        self.eps = eps
+        self.cv = cv
+        self.scoring = scoring
+        self.n_jobs = n_jobs
+        self.one_standard_error = one_standard_error
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Choose alpha and train the network.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            Features, standardised for a penalty that treats them alike.
+        y : array of shape (n_samples,)
+            Targets.
+        sample_weight : array of shape (n_samples,), optional
+            Non-negative factors of the losses, in training and in the scores.
+        groups : array of shape (n_samples,), optional
+            For splitters such as ``GroupKFold``.
+
+        Returns
+        -------
+        self : ConvexReLURegressorCV
+
+        Raises
+        ------
+        ValueError
+            For unusable data or parameters.
+        """
+        coded = self._coded(X, y, sample_weight)
+        return _cross_validate(self, ConvexReLURegressor(1.0), coded, coded[1], sample_weight is not None, groups)
+
+
+class ConvexReLUClassifierCV(ConvexReLUClassifier):
+    r"""ConvexReLUClassifier with the weight decay chosen by cross-validation.
+
+    Parameters
+    ----------
+    alphas, eps, n_jobs, one_standard_error
+        As in ConvexReLURegressorCV.
+    cv : int, splitter or iterable of (train, test), optional
+        Folds, 5 by default; a number stands for ``StratifiedKFold``. Every class must be in every fold's training rows.
+    scoring : str or callable, optional
+        By default minus the mean loss of the held-out rows: for the log loss it is "neg_log_loss", which tells alphas
+        apart on which the accuracy is equal. Class weights count in it, as they do in training.
+    loss, activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, max_iter, class_weight
+        As in ConvexReLUClassifier; balanced class weights are those of all data.
+    tol, max_time, certify, random_state, verbose
+        As in ConvexReLURegressorCV.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        Class labels.
+    alpha_, alphas_, best_index_, best_score_, cv_results_, n_splits_, path_
+        As in ConvexReLURegressorCV.
+    network_, certificate_, result_, arrangement_, alpha_max_, coefs_, intercepts_, n_iter_
+        Of the last fit; see ConvexReLURegressor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, (60, 1))
+    >>> y = np.where(np.abs(X[:, 0]) > 0.5, "far", "near")
+    >>> model = ConvexReLUClassifierCV(alphas=5, cv=3, random_state=0).fit(X, y)
+    >>> model.predict([[-0.9], [0.1], [0.8]]).tolist()
+    ['far', 'near', 'far']
+    """
+
+    def __init__(
+        self,
+        alphas=20,
+        *,
+        eps=1e-3,
+        cv=None,
+        scoring=None,
+        n_jobs=None,
+        one_standard_error=False,
+        loss="log_loss",
+        activation="relu",
+        patterns="auto",
+        n_patterns=1000,
+        solver="auto",
+        fit_intercept=True,
+        hidden_bias="penalized",
+        skip_connection=False,
+        tol=1e-3,
+        max_iter=20_000,
+        max_time=None,
+        certify="auto",
+        random_state=None,
+        verbose=0,
+        class_weight=None,
+    ):
+        super().__init__(
+            loss=loss,
+            activation=activation,
+            patterns=patterns,
+            n_patterns=n_patterns,
+            solver=solver,
+            fit_intercept=fit_intercept,
+            hidden_bias=hidden_bias,
+            skip_connection=skip_connection,
+            tol=tol,
+            max_iter=max_iter,
+            max_time=max_time,
+            certify=certify,
+            random_state=random_state,
+            verbose=verbose,
+            class_weight=class_weight,
+        )
+        self.alphas = alphas
+        self.eps = eps
+        self.cv = cv
+        self.scoring = scoring
+        self.n_jobs = n_jobs
+        self.one_standard_error = one_standard_error
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Choose alpha and train the network.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            Features, standardised for a penalty that treats them alike.
+        y : array of shape (n_samples,)
+            Class labels.
+        sample_weight : array of shape (n_samples,), optional
+            Non-negative factors of the losses, in training and in the scores.
+        groups : array of shape (n_samples,), optional
+            For splitters such as ``StratifiedGroupKFold``.
+
+        Returns
+        -------
+        self : ConvexReLUClassifierCV
+
+        Raises
+        ------
+        ValueError
+            For unusable data or parameters, or when a fold lacks a class.
+        """
+        coded = self._coded(X, y, sample_weight)
+        code = coded[1] if len(self.classes_) > 2 else (coded[1] > 0).astype(int)
+        labels = self.classes_[code]
+        return _cross_validate(self, ConvexReLUClassifier(1.0), coded, labels, sample_weight is not None, groups)
+
+
+def _cross_validate(model, single, coded, labels, weighted, groups):
+    """Choose the alpha of a ...CV estimator and fit it.
+
+    Parameters
+    ----------
+    model : ConvexReLURegressorCV or ConvexReLUClassifierCV
+        What is being fitted.
+    single : ConvexReLURegressor or ConvexReLUClassifier
+        Takes over its settings; walks the paths, and is what scorers see.
+    coded : tuple
+        Checked data in the loss's coding.
+    labels : array of shape (n_samples,)
+        Targets in the user's coding.
+    weighted : bool
+        Whether there are sample weights.
+    groups : array of shape (n_samples,) or None
+        For the splitter.
+    """
+    start = perf_counter()
+    sequence = check_alphas(model.alphas, model.eps)
+    if not isinstance(model.one_standard_error, (bool, np.bool_)):
+        raise ValueError(f"one_standard_error must be True or False, got {model.one_standard_error!r}.")
+    if not (model.scoring is None or isinstance(model.scoring, str) or callable(model.scoring)):
+        raise ValueError(f"scoring must be None, one name of a scorer, or a callable, got {model.scoring!r}.")
+    # One seed for all fits: a RandomState would hand out its numbers in the order in which threads ask.
+    seed = model.random_state
+    if seed is None or isinstance(seed, np.random.RandomState):
+        seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
+    shared = set(single.get_params()) & set(model.get_params())
+    single.set_params(**{name: getattr(model, name) for name in shared})
+    single.set_params(random_state=seed, certify=False, verbose=0)
+    single.n_features_in_ = model.n_features_in_
+    classes = single.classes_ = getattr(model, "classes_", None)
+    scorer = None if model.scoring is None else check_scoring(single, model.scoring)
+
+    X, y, loss, sample_weight, *rest = coded
+    weights = sample_weight * rest[0] if rest else sample_weight
+    splits = list(check_cv(model.cv, labels, classifier=classes is not None).split(X, labels, groups))
+    counts = [np.bincount(np.arange(len(y))[train], minlength=len(y)) for train, _ in splits]
+    _check_folds(splits, counts, weights, labels, classes)
+
+    single.max_time = None if model.max_time is None else FOLDS_SHARE * model.max_time
+    (empty,) = single._train(*coded, alphas=lambda alpha_max: [alpha_max or 1.0])
+    alphas = np.asarray(sequence(empty.alpha_max), dtype=float)
+    walks = []
+    for count in counts:
+        share = count @ weights / weights.sum()
+        walks.append(single._train(X, y, loss, count * sample_weight, *rest, alphas=lambda _, s=share: s * alphas))
+    scores, fit_times, score_times, n_neurons = np.full((4, len(alphas), len(walks)), np.nan)
+    tols = np.full(len(alphas), np.nan)
+    rough, late = 0.0, 0
+    # Solvers that limit the threads of BLAS for themselves would, in several threads, leave the limit behind.
+    with threadpool_limits(limits=1, user_api="blas"):
+        for k in range(len(alphas)):
+            tols[k] = single.tol = max(model.tol, ROUGH, min(rough, ROUGHEST))
+            fits = Parallel(n_jobs=model.n_jobs, require="sharedmem")(delayed(_advance)(walk) for walk in walks)
+            if any(fit is None or (k and fit.result.status == "time_limit") for fit, _ in fits):
+                break
+            if any(fit.result.status == "interrupted" for fit, _ in fits):
+                raise KeyboardInterrupt
+            for i, (fit, seconds) in enumerate(fits):
+                began, test = perf_counter(), splits[i][1]
+                if scorer is None:
+                    held_out = loss.value(loss.check_target(y[test]), fit.network.predict(X[test]))
+                    scores[k, i] = -np.average(held_out, weights=weights[test])
+                else:
+                    single.network_ = fit.network
+                    takes = weighted and "sample_weight" in inspect.signature(scorer).parameters
+                    extra = dict(sample_weight=sample_weight[test]) if takes else {}
+                    scores[k, i] = scorer(single, X[test], labels[test], **extra)
+                fit_times[k, i], score_times[k, i] = seconds, perf_counter() - began
+                n_neurons[k, i] = fit.network.n_neurons
+                late += fit.result.status != "optimal"
+            if not np.isfinite(scores[k]).all():
+                raise ValueError(f"scoring must give finite numbers, got {scores[k]} for the folds.")
+            if model.verbose:
+                line = f"alpha {alphas[k]:.4g}  score {scores[k].mean():.6g} +- {_standard_error(scores[k]):.2g}"
+                print(f"{line}  neurons {n_neurons[k].mean():.1f}  {perf_counter() - start:.1f} s", file=sys.stderr)
+            objectives = [fit.certificate.objective / (count @ weights) for (fit, _), count in zip(fits, counts)]
+            null = empty.certificate.objective / weights.sum()
+            rough = ROUGH * null / max(np.mean(objectives), 1e-300)
+            if np.ndim(model.alphas) == 0 and k - np.argmax(scores[: k + 1].mean(axis=1)) >= PATIENCE:
+                break
+    n_done = int(np.isfinite(scores).all(axis=1).sum())
+    for walk in walks:
+        walk.close()
+
+    if late or (fits and any(fit is None or fit.result.status == "time_limit" for fit, _ in fits)):
+        ended = f"; max_time={model.max_time} ended the folds after {n_done} of {len(alphas)} alphas"
+        warnings.warn(
+            f"{late} of {n_done * len(walks)} fits in the folds stopped before their tolerance"
+            f"{ended if n_done < len(alphas) and model.max_time is not None else ''}.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    best = _choose(scores[:n_done], bool(model.one_standard_error))
+    model.alphas_, model.best_index_, model.n_splits_ = alphas, best, len(splits)
+    model.cv_results_ = _results(alphas, scores, fit_times, score_times, n_neurons)
+    model.best_score_ = float(model.cv_results_["mean_test_score"][best])
+
+    # The last step of the path is the fit: to its own tolerance, with its proof.
+    single.max_time = None if model.max_time is None else max(model.max_time - (perf_counter() - start), 0.0)
+    walk = single._train(*coded, alphas=lambda _: alphas[: best + 1])
+    path: list[Fit] = []
+    for k in range(best + 1):
+        single.tol = tols[k]
+        if k == best:
+            single.set_params(tol=model.tol, certify=model.certify, verbose=model.verbose)
+        if (fit := next(walk, None)) is None:
+            break
+        path.append(fit)
+    if len(path) <= best:
+        # Out of time on the way: one more fit from there, which keeps at least what it starts from.
+        single.set_params(tol=model.tol, max_time=0.0, init=path[-1].network if path[-1].network.n_neurons else None)
+        single.alpha = float(alphas[best])
+        path.append(next(single._train(*coded)))
+    model.path_ = path_of(path, classes)
+    return model._keep(path[-1])
+
+
+def _advance(walk) -> tuple[Fit | None, float]:
+    """The next fit of a path, None at its end, and its seconds."""
+    start = perf_counter()
+    return next(walk, None), perf_counter() - start
+
+
+def _check_folds(splits, counts, weights, labels, classes):
+    """ValueError when a fold cannot be trained on or not be scored."""
+    if not splits:
+        raise ValueError("cv must give at least one split, got none.")
+    for i, ((_, test), count) in enumerate(zip(splits, counts)):
+        if not (count @ weights > 0 and weights[test].sum() > 0):
+            raise ValueError(f"cv must give training and test rows of positive weight, got none in split {i}.")
+        lost = np.zeros(0) if classes is None else np.setdiff1d(classes, labels[count * weights > 0])
+        if len(lost):
+            raise ValueError(
+                f"cv must give training rows of every class, got none of class {lost[0]} in split {i}; give other "
+                "splits, or leave out classes with a single sample."
+            )
+
+
+def _standard_error(scores: NDArray) -> float:
+    """Standard error of the mean over folds; 0 for one fold."""
+    return float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else 0.0
+
+
+def _choose(scores: NDArray, one_standard_error: bool) -> int:
+    """Row of the best mean, the first of equal ones; or the first within one standard error of it."""
+    means = scores.mean(axis=1)
+    best = int(np.argmax(means))
+    if one_standard_error:
+        best = int(np.argmax(means >= means[best] - _standard_error(scores[best])))
+    return best
+
+
+def _results(alphas, scores, fit_times, score_times, n_neurons) -> dict:
+    """``cv_results_``: the keys of GridSearchCV, and two more."""
+    results: dict = dict(
+        alpha=alphas, param_alpha=np.ma.MaskedArray(alphas, mask=False), params=[dict(alpha=float(a)) for a in alphas]
+    )
+    for name, values in (("fit_time", fit_times), ("score_time", score_times), ("test_score", scores)):
+        if name == "test_score":
+            results |= {f"split{i}_test_score": column.copy() for i, column in enumerate(values.T)}
+        results |= {f"mean_{name}": values.mean(axis=1), f"std_{name}": values.std(axis=1)}
+    means = results["mean_test_score"]
+    # As in GridSearchCV, what has no score comes last.
+    ranked = np.where(np.isnan(means), np.nanmin(means) - 1, means)
+    results["rank_test_score"] = rankdata(-ranked, method="min").astype(np.int32)
+    results["mean_n_neurons"] = n_neurons.mean(axis=1)
+    return results
