@@ -73,7 +73,7 @@ def test_links_between_files(path):
             assert (DOCS / "gallery" / (Path(target).stem + ".py")).exists(), target
 
 
-@pytest.mark.parametrize("page", ["index", "guide/certificate", "guide/options"])
+@pytest.mark.parametrize("page", ["index", "guide/certificate", "guide/options", "guide/sparsity"])
 def test_code_on_pages_runs(page):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
     assert blocks
