@@ -387,7 +387,8 @@ def select_feature_penalty(
                 continue
             aim = _order_statistic(guess[members[group]], np.ones(len(members[group])), n_active[group])
             if not 1.02 * max(low, 0.0) < aim < high / 1.02 or len(tried) % 3 == 0:
-                half = 0.5 * high if high > 0.05 else 0.0 if low < 0 else np.sqrt(max(low, LEAST) * high)
+                # Below 0.05 without a lower end: whether it takes any penalty at all.
+                half = np.sqrt(low * high) if low > 0 else 0.5 * high if high > 0.05 else 0.0 if low < 0 else high / 10
                 aim = max(2 * low, 0.1) if high == np.inf else half
             found[group] = float(aim)
         return found
