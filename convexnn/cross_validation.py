@@ -55,7 +55,9 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
         Folds at a time (threads).
     one_standard_error : bool, default=False
         Take the largest alpha whose mean score is within one standard error of the best: fewer neurons.
-    loss, activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, max_iter
+    loss, activation, patterns, n_patterns, solver, fit_intercept, hidden_bias, skip_connection, feature_penalty
+        As in ConvexReLURegressor.
+    max_iter
         As in ConvexReLURegressor.
     tol : float, default=1e-3
         Relative duality gap of the last fit. Those before it are rough: they stop at a gap of 1 % of the loss without
@@ -124,6 +126,7 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
         fit_intercept=True,
         hidden_bias="penalized",
         skip_connection=False,
+        feature_penalty=0.0,
         tol=1e-3,
         max_iter=20_000,
         max_time=None,
@@ -140,6 +143,7 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
             skip_connection=skip_connection,
+            feature_penalty=feature_penalty,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,
@@ -235,6 +239,7 @@ class ConvexReLUClassifierCV(ConvexReLUClassifier):
         fit_intercept=True,
         hidden_bias="penalized",
         skip_connection=False,
+        feature_penalty=0.0,
         tol=1e-3,
         max_iter=20_000,
         max_time=None,
@@ -252,6 +257,7 @@ class ConvexReLUClassifierCV(ConvexReLUClassifier):
             fit_intercept=fit_intercept,
             hidden_bias=hidden_bias,
             skip_connection=skip_connection,
+            feature_penalty=feature_penalty,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from numbers import Integral
+from numbers import Integral, Real
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
 
 from convexnn.activations import lift_feature_penalty
 from convexnn.adaptive import find
+from convexnn.certificate import Certificate
 from convexnn.network import Network
 from convexnn.path import estimator_for
 from convexnn.pricing import SPREAD, no_peaks
@@ -23,6 +28,10 @@ NARROW = 1 + 1e-3
 SMALLEST = 1e-4
 #: Fits in which all groups of features move at once.
 TOGETHER = 8
+#: Levels of features below this are none.
+LEAST = 1e-6
+#: Fits that ended like this say nothing of the optimum's neurons, and there are no more fits after them.
+UNUSABLE = ("time_limit", "interrupted", "failed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,37 +40,43 @@ class Selection:
 
     Attributes
     ----------
-    alpha : float
-        Weight decay of ``network``.
+    alpha, alpha_max : float
+        Weight decay of ``network``; the smallest one without neurons, as a search over the patterns found it.
     network : Network
         The network whose count is nearest to the wanted one.
+    certificate : Certificate
+        Its grade.
     n_neurons, n_weights : int
         Its neurons, after merging and pruning; its non-zero hidden weights, hidden biases and output weights.
     attained : bool
         Whether the wanted count is met within the tolerance.
     bracket : tuple of float
-        The nearest weight decays tried with a count too high, and too low: (smaller, larger). Counts may jump between
-        them. 0 and inf where there is none.
+        The nearest weight decays tried with a count too high, and too low: (smaller, larger). 0 where no count was too
+        high, inf where none was too low.
     fits : list of dict
-        alpha, n_neurons, n_weights and relative_gap of each fit, in the order made.
+        alpha, n_neurons, n_weights, relative_gap and status of each fit, in the order made.
+    classes : array of shape (n_classes,) or None
+        Class labels, in the order of the network's outputs.
     """
 
     alpha: float
+    alpha_max: float
     network: Network
+    certificate: Certificate = field(repr=False)
     n_neurons: int
     n_weights: int
     attained: bool
     bracket: tuple[float, float]
     fits: list[dict] = field(repr=False)
+    classes: NDArray | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         what = f"{self.n_neurons} neurons and {self.n_weights} weights at alpha = {self.alpha:.6g}"
-        if self.attained:
-            return f"{what}, after {len(self.fits)} fits."
         low, high = self.bracket
-        return (
-            f"not attained: nearest {what}; too many at {low:.6g}, too few at {high:.6g}, after {len(self.fits)} fits."
-        )
+        ends = [f"too many at {low:.6g}" if low > 0 else "", f"too few at {high:.6g}" if np.isfinite(high) else ""]
+        if not self.attained:
+            what = "; ".join(["not attained: nearest " + what, *filter(None, ends)])
+        return f"{what}, after {len(self.fits)} fit{'s' * (len(self.fits) != 1)}."
 
 
 def select_alpha(
@@ -101,12 +116,18 @@ def select_alpha(
     solver_tol : float, default=1e-6
         Relative gap of each fit. Larger gaps leave clusters of neurons where the optimum has one.
     **options
-        The other parameters of ConvexReLURegressor or ConvexReLUClassifier, except alpha and warm_start; ``max_time``
-        is for all fits together.
+        The other parameters of ConvexReLURegressor or ConvexReLUClassifier, except alpha and warm_start. ``max_time``
+        is for all fits together. The first fit is at alpha_max, and alphas below 1e-4 of it are not tried.
 
     Returns
     -------
     selection : Selection
+        After ``max_time`` or Ctrl-C with the best of the fits that were completed.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When a time limit or Ctrl-C ended the search, or fits stopped before ``solver_tol``.
 
     Raises
     ------
@@ -129,6 +150,8 @@ def select_alpha(
         raise ValueError("one of n_neurons and n_weights must be given.")
     name, count = ("n_neurons", n_neurons) if n_weights is None else ("n_weights", n_weights)
     wanted, tol, max_fits = _integer(name, count, 0), _integer("tol", tol, 0), _integer("max_fits", max_fits, 1)
+    if "init" in options:
+        raise ValueError("init must not be given: each fit starts from the one before, the first without neurons.")
     model = estimator_for(loss, tol=solver_tol, **({"certify": False} | options))
     data = model._coded(X, y, sample_weight)
     fits: list[Fit] = []
@@ -141,43 +164,56 @@ def select_alpha(
         low = max((alpha for alpha in many if not few or alpha < max(few)), default=0.0)
         return low, min((alpha for alpha in few if alpha > low), default=np.inf)
 
+    def undecided():
+        """Whether there is an alpha left to try: where nothing can be explained, none has a neuron."""
+        low, high = bracket()
+        wide = high > max(low, SMALLEST * fits[0].alpha) * NARROW and fits[0].alpha_max > 0
+        return abs(counts[-1] - wanted) > tol and wide
+
     def sequence(alpha_max):
         """alpha_max, and then whatever the fits so far suggest."""
         yield alpha_max or 1.0
-        while len(fits) < max_fits and abs(counts[-1] - wanted) > tol:
+        while len(fits) < max_fits and undecided():
             low, high = bracket()
             floor = max(low, SMALLEST * alpha_max)
-            if high <= floor * NARROW:
-                return
             levels, sizes = neuron_levels(model, fits[-1], *data)
             alpha = _order_statistic(levels, np.ones(len(sizes)) if name == "n_neurons" else sizes, wanted)
+            if high == np.inf:
+                # alpha_max is the largest price that was found: there may be a little above it.
+                alpha = 1.01 * low
             # The guess only counts inside the bracket, and the bracket is halved now and then all the same.
-            share = np.log(high / alpha) / np.log(high / floor)
-            if not 0.02 < share < 0.98 or len(fits) % 3 == 0:
+            elif not 0.02 < np.log(high / alpha) / np.log(high / floor) < 0.98 or len(fits) % 3 == 0:
                 alpha = np.sqrt(high * floor) if low > 0 else max(0.5 * high, np.sqrt(high * floor))
             yield alpha
 
-    for fit in model._train(*data, alphas=sequence):
-        fits.append(fit)
-        counts.append(_count(fit.network, name))
+    try:
+        for fit in model._train(*data, alphas=sequence):
+            if fit.result.status not in UNUSABLE or not fits:
+                fits.append(fit)
+                counts.append(_count(fit.network, name))
+            if fit.result.status in UNUSABLE:
+                break
+    except KeyboardInterrupt:
+        # Between two fits; within one the solver keeps what it has.
+        if not fits:
+            raise
+    _warn(fits, undecided())
     best = int(np.argmin([abs(count - wanted) for count in counts]))
     network = fits[best].network
+    sizes = [(fit.network.n_neurons, _count(fit.network, "n_weights")) for fit in fits]
     return Selection(
         fits[best].alpha,
+        fits[best].alpha_max,
         network,
-        network.n_neurons,
-        _count(network, "n_weights"),
-        abs(counts[best] - wanted) <= tol,
+        fits[best].certificate,
+        *sizes[best],
+        abs(counts[best] - wanted) <= tol and fits[best].result.status not in UNUSABLE,
         bracket(),
         [
-            dict(
-                alpha=fit.alpha,
-                n_neurons=fit.network.n_neurons,
-                n_weights=_count(fit.network, "n_weights"),
-                relative_gap=fit.certificate.relative_gap,
-            )
-            for fit in fits
+            dict(alpha=fit.alpha, n_neurons=m, n_weights=size, relative_gap=_gap(fit), status=fit.result.status)
+            for fit, (m, size) in zip(fits, sizes)
         ],
+        getattr(model, "classes_", None),
     )
 
 
@@ -193,30 +229,38 @@ class FeatureSelection:
         The same for each feature: the ``feature_penalty`` of an estimator.
     network : Network
         The network found with it.
+    certificate : Certificate
+        Its grade.
     n_active : dict
         Features of each group that some neuron uses.
     attained : bool
         Whether every group has its wanted number within the tolerance.
     bracket : dict
         For each group the nearest levels tried with too many and with too few active features, while the other groups
-        had the levels of the end: (smaller, larger); 0 and inf where there is none.
+        had the levels of the end: (smaller, larger); 0 and inf where there is none, (0, 0) where too few are active
+        without any penalty.
     fits : list of dict
-        levels, n_active and relative_gap of each fit, in the order made.
+        levels, n_active, relative_gap and status of each fit, in the order made.
+    classes : array of shape (n_classes,) or None
+        Class labels, in the order of the network's outputs.
     """
 
     levels: dict
     feature_penalty: NDArray[np.float64]
     network: Network
+    certificate: Certificate = field(repr=False)
     n_active: dict
     attained: bool
     bracket: dict
     fits: list[dict] = field(repr=False)
+    classes: NDArray | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         found = ", ".join(
             f"{group}: {count} active at {self.levels[group]:.4g}" for group, count in self.n_active.items()
         )
-        return f"{'' if self.attained else 'not attained; nearest: '}{found}, after {len(self.fits)} fits."
+        after = f"after {len(self.fits)} fit{'s' * (len(self.fits) != 1)}"
+        return f"{'' if self.attained else 'not attained; nearest: '}{found}, {after}."
 
 
 def select_feature_penalty(
@@ -225,7 +269,7 @@ def select_feature_penalty(
     *,
     alpha: float,
     groups: ArrayLike,
-    n_active: dict,
+    n_active: Mapping,
     tol: int = 0,
     max_fits: int = 60,
     loss: Any = "squared",
@@ -238,7 +282,8 @@ def select_feature_penalty(
     At a given alpha, features of group g have the ``feature_penalty`` mu_g. The next mu_g is an order statistic of the
     levels at which the features of the group would become inactive or active: the largest correlation of the feature
     with the dual variable over the samples where a neuron is active, in units of alpha, the feature itself taken out
-    of the network. Groups move together at first, then one after the other by bisection.
+    of the network. Groups move together at first, then one after the other, each in its bracket of levels with too
+    many and too few, until none can be moved.
 
     Parameters
     ----------
@@ -257,11 +302,17 @@ def select_feature_penalty(
     max_fits : int, default=60
         Limit on the number of fits.
     loss, sample_weight, solver_tol, **options
-        As in ``select_alpha``.
+        As in ``select_alpha``; neither ``feature_penalty`` nor ``init``.
 
     Returns
     -------
     selection : FeatureSelection
+        After ``max_time`` or Ctrl-C with the best of the fits that were completed.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When a time limit or Ctrl-C ended the search, or fits stopped before ``solver_tol``.
 
     Raises
     ------
@@ -272,86 +323,111 @@ def select_feature_penalty(
     ----------
     .. [1] L. Shen, R. Wang, Y. Xu, M. Yan, Sparse machine learning in Banach spaces: parameter choice for a prescribed
        sparsity, arXiv:2408.02801 (several parameters).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((80, 6))
+    >>> y = np.abs(X[:, 0]) + X[:, 3] + 0.5 * X[:, 4]
+    >>> groups, wanted = ["a", "a", "a", "b", "b", "b"], {"a": 1, "b": 2}
+    >>> print(select_feature_penalty(X, y, alpha=5.0, groups=groups, n_active=wanted, random_state=0).n_active)
+    {'a': 1, 'b': 2}
     """
     for name in ("feature_penalty", "init"):
         if name in options:
             raise ValueError(f"{name} must not be given: it is what is chosen here.")
+    if not isinstance(alpha, Real):
+        raise ValueError(f"alpha must be a number > 0, got {alpha!r}.")
     tol, max_fits = _integer("tol", tol, 0), _integer("max_fits", max_fits, 1)
     model = estimator_for(loss, tol=solver_tol, **({"certify": False} | options)).set_params(alpha=alpha)
+    start, max_time = perf_counter(), model.max_time
     data = model._coded(X, y, sample_weight)
-    groups = np.asarray(groups)
-    if groups.shape != (data[0].shape[1],):
-        raise ValueError(f"groups must have one label for each of the {data[0].shape[1]} features, got {groups.shape}.")
-    members = {group: np.flatnonzero(groups == group) for group in n_active}
-    for group, index in members.items():
-        if _integer(f"n_active[{group!r}]", n_active[group], 0) > len(index):
-            raise ValueError(f"n_active[{group!r}] must be at most {len(index)}, the features of the group.")
+    members = _members(groups, n_active, data[0].shape[1])
+    # Levels of each fit, and how many active features each group had more than wanted.
     tried: list[tuple[dict, dict, Fit]] = []
 
-    def fit(levels):
-        """Active features of each group at some levels."""
-        mu = np.zeros(len(groups))
+    def penalty(levels):
+        mu = np.zeros(data[0].shape[1])
         for group, index in members.items():
             mu[index] = levels[group]
-        model.set_params(feature_penalty=mu, init=tried[-1][2].network if tried else None)
-        found = next(model._train(*data))
-        used = found.network.hidden_weights.any(axis=0)
-        counts = {group: int(used[index].sum()) for group, index in members.items()}
-        tried.append((dict(levels), counts, found))
-        return counts
+        return mu
 
-    def off(counts):
-        return {
-            group: counts[group] - n_active[group] for group in counts if abs(counts[group] - n_active[group]) > tol
-        }
+    def attempt(levels):
+        """A fit that starts from the last network; False when it ran out of time, and then it does not count."""
+        if max_time is not None:
+            model.set_params(max_time=max(max_time - (perf_counter() - start), 0.0))
+        model.set_params(feature_penalty=penalty(levels), init=tried[-1][2].network if tried else None)
+        fit = next(model._train(*data))
+        if fit.result.status in UNUSABLE and tried:
+            return False
+        used = fit.network.hidden_weights.any(axis=0)
+        tried.append((levels, {group: int(used[i].sum()) - n_active[group] for group, i in members.items()}, fit))
+        return fit.result.status not in UNUSABLE
+
+    def wrong():
+        """Groups of the last fit that do not have their wanted numbers."""
+        return [group for group, more in tried[-1][1].items() if abs(more) > tol]
 
     def bracket(group, levels):
-        """Levels of a group with too many and with too few, among the fits that had these levels for the others."""
-        others = [
-            (at[group], counts[group] - n_active[group])
-            for at, counts, _ in tried
-            if all(at[other] == levels[other] for other in at if other != group)
-        ]
-        low = max((level for level, more in others if more > 0), default=0.0)
-        return low, min((level for level, more in others if more < 0 and level > low), default=np.inf)
+        """Levels of a group with too many (-1: none) and with too few, the other groups having these levels."""
+        same = [(at[group], more[group]) for at, more, _ in tried if at | {group: 0.0} == levels | {group: 0.0}]
+        few = [level for level, more in same if more < 0]
+        low = max((level for level, more in same if more > 0 and (not few or level < max(few))), default=-1.0)
+        return low, min((level for level in few if level > low), default=np.inf)
 
-    # Where all features are wanted no penalty is needed, unless it turns out that one is not used.
-    levels = {group: 0.0 if n_active[group] == len(index) else 1.0 for group, index in members.items()}
-    wrong = off(fit(levels))
-    while wrong and len(tried) < max_fits:
-        guess = feature_levels(tried[-1][2], *data) / alpha
-        # Together while that helps, then the worst group alone, in its bracket.
-        together = len(tried) <= TOGETHER
-        moved = False
-        for group in list(wrong) if together else sorted(wrong, key=lambda group: -abs(wrong[group])):
-            index, now = members[group], levels[group]
-            aim = _order_statistic(guess[index], np.ones(len(index)), n_active[group])
+    def moves():
+        """The next levels of the groups that are wrong and can be moved: the order statistic, or halves."""
+        levels, more, fit = tried[-1]
+        guess, found = feature_levels(fit, *data) / alpha, {}
+        for group in wrong():
             low, high = bracket(group, levels)
-            if together:
-                low, high = (now, np.inf) if wrong[group] > 0 else (0.0, now)
-            if high <= max(low, 1e-6) * NARROW:
+            if len(tried) <= TOGETHER:
+                low, high = (levels[group], np.inf) if more[group] > 0 else (-1.0, levels[group])
+            if high <= max(low, LEAST) * NARROW:
                 continue
-            if not low * 1.02 < aim < high / 1.02:
-                aim = 2 * max(low, 0.05) if high == np.inf else 0.5 * high if low == 0 else np.sqrt(low * high)
-            levels[group], moved = aim, True
-            if not together:
-                break
-        if not moved or (min(levels.values()) < 1e-6 * (1 - together) and not any(off(tried[-1][1]).values())):
-            break
-        wrong = off(fit(levels))
-    best = min(range(len(tried)), key=lambda k: (sum(map(abs, off(tried[k][1]).values())), -k))
-    levels, counts, found = tried[best]
-    mu = np.zeros(len(groups))
-    for group, index in members.items():
-        mu[index] = levels[group]
+            aim = _order_statistic(guess[members[group]], np.ones(len(members[group])), n_active[group])
+            if not 1.02 * max(low, 0.0) < aim < high / 1.02 or len(tried) % 3 == 0:
+                # Below 0.05 without a lower end: whether it takes any penalty at all.
+                half = np.sqrt(low * high) if low > 0 else 0.5 * high if high > 0.05 else 0.0 if low < 0 else high / 10
+                aim = max(2 * low, 0.1) if high == np.inf else half
+            found[group] = float(aim)
+        return found
+
+    try:
+        # Where all features are wanted no penalty is needed, unless it turns out that one is not used.
+        going = attempt({group: 0.0 if n_active[group] == len(index) else 1.0 for group, index in members.items()})
+        moved: Any = None
+        while going and len(tried) < max_fits and (following := moves()):
+            if len(tried) > TOGETHER:
+                # One group until it is right or stuck, then another, which gives the first a new bracket.
+                moved = moved if moved in following else next(iter(following))
+                following = {moved: following[moved]}
+            going = attempt(tried[-1][0] | following)
+    except KeyboardInterrupt:
+        if not tried:
+            raise
+    _warn([fit for *_, fit in tried], bool(moves()))
+    misses = [sum(abs(k) for k in more.values() if abs(k) > tol) for _, more, _ in tried]
+    best = int(np.argmin(misses))
+    levels, more, fit = tried[best]
     return FeatureSelection(
         levels,
-        mu,
-        found.network,
-        counts,
-        not off(counts),
-        {group: bracket(group, levels) for group in members},
-        [dict(levels=at, n_active=n, relative_gap=one.certificate.relative_gap) for at, n, one in tried],
+        penalty(levels),
+        fit.network,
+        fit.certificate,
+        {group: n_active[group] + more[group] for group in members},
+        misses[best] == 0 and fit.result.status not in UNUSABLE,
+        {group: (max(low, 0.0), high) for group in members for low, high in [bracket(group, levels)]},
+        [
+            dict(
+                levels=at,
+                n_active={group: n_active[group] + more[group] for group in members},
+                relative_gap=_gap(fit),
+                status=fit.result.status,
+            )
+            for at, more, fit in tried
+        ],
+        getattr(model, "classes_", None),
     )
 
 
@@ -377,7 +453,7 @@ def feature_levels(fit: Fit, X, y, loss, sample_weight, class_weight=1.0, n_outp
     X, y, weights = X[keep], loss.check_target(y)[keep], weights[keep]
     network, z = fit.network, fit.network.predict(X)
     output = network.output_weights.reshape(network.n_neurons, n_outputs)
-    active = network.hidden(X) > 0
+    active = network.hidden(X) != 0
     levels = np.zeros(X.shape[1])
     for i, used in enumerate(network.hidden_weights.T):
         out = z - ((active * np.outer(X[:, i], used)) @ output).reshape(z.shape)
@@ -441,6 +517,42 @@ def _order_statistic(levels: NDArray, sizes: NDArray, wanted: int) -> float:
     if k == 0:
         return float(1.01 * levels[0]) if len(levels) else 1e-300
     return float(np.sqrt(levels[k - 1] * levels[k])) if k < len(levels) else float(0.7 * levels[-1])
+
+
+def _members(groups: ArrayLike, n_active: Mapping, n_features: int) -> dict:
+    """The features of each group that a number is wanted for; ValueError for groups and numbers that make no sense."""
+    labels = np.asarray(groups, dtype=object)
+    if labels.shape != (n_features,):
+        raise ValueError(f"groups must have one label for each of the {n_features} features, got {groups!r}.")
+    if not isinstance(n_active, Mapping) or not n_active:
+        raise ValueError(f"n_active must be a dict with a wanted number for at least one group, got {n_active!r}.")
+    members = {group: np.flatnonzero(labels == group) for group in n_active}
+    for group, index in members.items():
+        if not len(index):
+            raise ValueError(f"n_active names {group!r}, which is no group: groups has {sorted(set(labels), key=str)}.")
+        if _integer(f"n_active[{group!r}]", n_active[group], 0) > len(index):
+            raise ValueError(
+                f"n_active[{group!r}] must be at most {len(index)}, the features of the group, got {n_active[group]}."
+            )
+    return members
+
+
+def _warn(fits: list[Fit], undecided: bool) -> None:
+    """A warning when the search ended early, or when fits are less accurate than asked for."""
+    late = [_gap(fit) for fit in fits if fit.result.status != "optimal"]
+    what = []
+    if undecided:
+        what.append("the search ended before the wanted numbers were found or ruled out; raise max_fits or max_time")
+    if late:
+        what.append(f"{len(late)} of {len(fits)} fits stopped before solver_tol, with gaps up to {max(late):.1e}")
+    if what:
+        warnings.warn(f"{'; '.join(what)}.", ConvergenceWarning, stacklevel=3)
+
+
+def _gap(fit: Fit) -> float:
+    """The relative gap of a fit, after a search to the bound that would hold were no price above the largest found."""
+    searched = fit.result.history[-1]["relative_gap"] if fit.certificate.n_searched else 0.0
+    return max(fit.certificate.relative_gap, searched)
 
 
 def _integer(name: str, value: Any, least: int) -> int:

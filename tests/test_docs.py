@@ -73,7 +73,10 @@ def test_links_between_files(path):
             assert (DOCS / "gallery" / (Path(target).stem + ".py")).exists(), target
 
 
-@pytest.mark.parametrize("page", ["index", "guide/certificate", "guide/options", "guide/choosing_alpha"])
+PAGES = ["index", "guide/certificate", "guide/options", "guide/choosing_alpha", "guide/sparsity"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_code_on_pages_runs(page):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
     assert blocks
