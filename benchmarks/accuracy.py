@@ -199,7 +199,7 @@ def report(rows, args):
     lines = [
         "# Test errors with alpha chosen by cross-validation",
         "",
-        "    python benchmarks/accuracy.py --data DIR",
+        "    OMP_NUM_THREADS=1 python benchmarks/accuracy.py --data DIR",
         "",
     ]
     for title, task, value, digits in (
@@ -247,7 +247,10 @@ def main(argv=None):
     parser.add_argument("--out", default=RESULTS, type=Path, help="folder of accuracy.csv and accuracy.md")
     args = parser.parse_args(argv)
     path = args.out / "accuracy.csv"
-    rows = list(csv.DictReader(path.open())) if path.exists() else []
+    rows = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
     # Split by split, so that a run that is ended early has something on every set.
     for split in range(1 if args.quick else args.splits):
         for name in args.sets:
