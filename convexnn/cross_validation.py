@@ -321,6 +321,8 @@ def _cross_validate(model, single, coded, labels, weighted, groups):
         For the splitter.
     """
     start = perf_counter()
+    if hasattr(model, "_skl_callbacks"):
+        raise ValueError(f"{type(model).__name__} takes no callbacks; verbose=1 prints a line for each alpha.")
     sequence = check_alphas(model.alphas, model.eps)
     if not isinstance(model.one_standard_error, (bool, np.bool_)):
         raise ValueError(f"one_standard_error must be True or False, got {model.one_standard_error!r}.")
