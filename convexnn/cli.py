@@ -174,14 +174,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fit(arguments: argparse.Namespace) -> None:
-    start = perf_counter()
-    X, y, features = _load(arguments.data, arguments.target)
+def _checked_task(arguments: argparse.Namespace, y) -> str:
+    """The task, by the target where it is not given; ValueError for what does not go with it."""
     task = _task(y) if arguments.task == "auto" else arguments.task
     if task == "regression" and y.dtype.kind not in "if":
         raise ValueError(f"target must be numeric for --task regression, got text such as {str(y[0])!r}.")
     if arguments.seed < 0:
         raise ValueError(f"--seed must be at least 0, got {arguments.seed}.")
+    return task
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    start = perf_counter()
+    X, y, features = _load(arguments.data, arguments.target)
+    task = _checked_task(arguments, y)
     if arguments.out:
         # Before the work rather than after it.
         with open(arguments.out, "ab"):
@@ -275,11 +281,7 @@ def _fit(arguments: argparse.Namespace) -> None:
 def _path(arguments: argparse.Namespace) -> None:
     start = perf_counter()
     X, y, _ = _load(arguments.data, arguments.target)
-    task = _task(y) if arguments.task == "auto" else arguments.task
-    if task == "regression" and y.dtype.kind not in "if":
-        raise ValueError(f"target must be numeric for --task regression, got text such as {str(y[0])!r}.")
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must be at least 0, got {arguments.seed}.")
+    task = _checked_task(arguments, y)
     for name in (arguments.out, arguments.plot):
         if name:
             # Before the work rather than after it.

@@ -335,7 +335,7 @@ def _cross_validate(model, single, coded, labels, weighted, groups):
     shared = set(single.get_params()) & set(model.get_params())
     single.set_params(**{name: getattr(model, name) for name in shared})
     single.set_params(random_state=seed, certify=False, verbose=0)
-    single.n_features_in_ = model.n_features_in_
+    single.n_features_in_, single._dtype = model.n_features_in_, model._dtype
     classes = single.classes_ = getattr(model, "classes_", None)
     scorer = None if model.scoring is None else check_scoring(single, model.scoring)
 

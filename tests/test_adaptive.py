@@ -726,9 +726,9 @@ def test_a_known_alpha_max_is_not_searched_again(loss, n_outputs, monkeypatch):
     assert np.isclose(known, exact, rtol=1e-6) and known <= exact * (1 + 1e-9)
     efforts = []
 
-    def counted(X, t, neurons, remembered, n_random, *rest):
+    def counted(X, t, neurons, remembered, n_random, *rest, **options):
         efforts.append(n_random)
-        return search(X, t, neurons, remembered, n_random, *rest)
+        return search(X, t, neurons, remembered, n_random, *rest, **options)
 
     monkeypatch.setattr(adaptive, "search", counted)
     for given in (known, None):

@@ -438,7 +438,6 @@ def test_ctrl_c_between_fits_of_groups(monkeypatch):
         (dict(n_neurons=2, init=3), "init must not be given"),
         (dict(n_neurons=2, loss="none"), "loss must be one of"),
         (dict(n_neurons=2, solver_tol=-1.0), "tol must be"),
-        (dict(n_neurons=2, widht=3), "widht is not a parameter of ConvexReLURegressor"),
         (dict(n_neurons=2, sample_weight=[1.0]), "sample_weight must have shape"),
     ],
 )
@@ -471,3 +470,8 @@ def test_unusable_arguments(wrong, match):
 def test_unusable_groups(wrong, match):
     with pytest.raises(ValueError, match=match):
         select_feature_penalty(*smooth(), **(dict(alpha=1.0, groups=["a", "b"], n_active={"a": 1, "b": 0}) | wrong))
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(TypeError, match="widht"):
+        select_alpha(np.eye(4), np.arange(4.0), n_neurons=2, widht=3)
