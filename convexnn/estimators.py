@@ -226,7 +226,8 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
     ----------
     classes_ : array of shape (n_classes,)
         Class labels.
-    network_, certificate_, result_, arrangement_, alpha_, alpha_max_, coefs_, intercepts_, feature_importances_, \
+    network_, certificate_, result_, arrangement_, alpha_, alpha_max_, coefs_, intercepts_, feature_importances_
+        As in ConvexReLURegressor.
     n_iter_, history_
         As in ConvexReLURegressor, and so is the precision of decision functions and probabilities.
 

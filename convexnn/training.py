@@ -485,10 +485,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
 
     @property
     def feature_importances_(self):
-        """sum_j |w_ji| |a_j| + |s_i| (skip connection) for each feature i, divided by their sum, (n_features,).
+        """How steeply predictions may depend on each feature, as shares that sum to 1, shape (n_features,).
 
-        Undivided they bound slopes: no prediction moves by more than that times what feature i moves by (unless a gate
-        opens or closes). Exactly 0 for features that the network does not use, as ``feature_penalty`` makes them
+        For feature i it is sum_j |w_ji| |a_j| + |s_i| (s of a skip connection), divided by the sum of these. Undivided
+        they bound slopes: no prediction moves by more than that times what feature i moves by (unless a gate opens or
+        closes). Exactly 0 for features that the network does not use, as ``feature_penalty`` makes them
         (1e-7 with losses with kinks): ``SelectFromModel(model, threshold=1e-5)`` keeps those it uses.
         """
         return self.network_.feature_importances
