@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import product
 from time import perf_counter
 
 import numpy as np
@@ -27,13 +26,16 @@ from convexnn.result import STATUSES, Result, relative_gap
 # Neurons closer than this (unit vectors) are one neuron that lies on the wall between two cells.
 ONE_NEURON = 1e-6
 # Cells added in a round, for each sign and output.
-MAX_NEW_CELLS = 100
+MAX_NEW_CELLS = 200
 # Below this share of alpha_max the first descent takes more neurons.
 WIDE_BELOW = 0.02
-# Above this gap neurons have far to go, and descent on the network takes them across many walls at once.
-FAR = 1e-3
-# Fresh random starts of a thorough search, and generations of perturbations, where peaks are known from another alpha.
-FRESH_ALONG = (200, 2)
+# Above this gap neurons have far to go, and descent on the network takes them across many walls at once; until a round
+# that began with it lowers the objective by no more than this share.
+FAR, FUTILE = 1e-3, 1e-5
+# A thorough search: fresh random starts, and the least number of vectors that are perturbed in a generation; and these
+# and the generations where peaks are known from another alpha.
+THOROUGH = (1000, 100)
+THOROUGH_ALONG = (200, 20, 5)
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
 
@@ -54,6 +56,8 @@ class Search:
         Rounds of listing and solving.
     alpha_max : float
         Largest price found at the best constant prediction: from this alpha on there are no neurons.
+    peaks : Peaks
+        Where the price is high and neurons are, to start from at another alpha.
     """
 
     n_starts: int
@@ -61,6 +65,7 @@ class Search:
     gap: float
     n_rounds: int
     alpha_max: float
+    peaks: Peaks = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -126,14 +131,14 @@ def solve_adaptively(
     hidden_bias: str = "penalized",
     feature_penalty: NDArray | None = None,
     alpha_max: float | None = None,
-    remembered: dict | None = None,
+    remembered: Peaks | None = None,
 ) -> tuple[Problem, Result, Search]:
     """Optimum of the ReLU program over all patterns, as far as a thorough search can tell.
 
     Starts from a short local descent on the network (or from given blocks), then repeats: solve the program over the
     listed cells, drop zero blocks, search all patterns for prices above alpha, list the cells found. The accuracy of
-    the inner solves follows the gap. It stops when a thorough search (from every current neuron, across each of its
-    walls, from perturbations and from 1,000 fresh random starts) leaves a gap of at most ``solver.tol``.
+    the inner solves follows the gap. It stops when thorough searches (from every current neuron, across each of its
+    walls, from perturbations and from 1,000 fresh random starts) leave a gap of at most ``solver.tol``.
 
     Parameters
     ----------
@@ -159,9 +164,8 @@ def solve_adaptively(
         As in ``lift``.
     alpha_max : float, optional
         Known from a search at the best constant prediction, which is then left out.
-    remembered : dict, optional
-        Peaks that searches for a larger alpha left there, to start from; those of this one replace them. Thorough
-        searches then need fewer fresh starts.
+    remembered : Peaks, optional
+        Those of the searches for a larger alpha, to start from. Thorough searches then need fewer fresh starts.
 
     Returns
     -------
@@ -180,9 +184,7 @@ def solve_adaptively(
     start = perf_counter()
     rng = np.random.default_rng(0) if random_state is None else random_state
     none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
-    peaks_of = {} if remembered is None else remembered
-    for side in product((1.0, -1.0), range(n_outputs)):
-        peaks_of.setdefault(side, no_peaks(X))
+    peaks = no_peaks(X) if remembered is None else remembered
 
     def program(blocks):
         pattern = np.arange(len(blocks.sign))
@@ -192,20 +194,18 @@ def solve_adaptively(
 
     def price(theta, blocks, n_random, n_climbs, n_generations):
         """Largest price, number of starts, and the cells with prices above alpha that are to be listed."""
-        theta = theta.reshape(len(X), n_outputs)
-        largest, looked, new = 0.0, 0, none
-        for sign, output in peaks_of:
-            own = (blocks.sign == sign) & (blocks.output == output) & blocks.V.any(axis=1)
-            effort = (peaks_of[sign, output], n_random, n_climbs, n_generations, rng, deadline)
-            t, known = sign * theta[:, output], blocks.V[own]
-            peaks, prices, V, n_starts = find(X, t, known, hidden_bias, *effort, feature_penalty=feature_penalty)
-            peaks_of[sign, output] = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
-            largest, looked = max(largest, prices.max(initial=0.0)), looked + n_starts
-            above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
-            above = above[peaks.take(above).apart(MAX_NEW_CELLS, SPREAD)]
-            sign_of, output_of = np.full(len(above), sign), np.full(len(above), output)
-            new = new.join(Blocks(peaks.patterns[above], sign_of, output_of, V[above] / prices[above, None]))
-        return float(largest), looked, new
+        nonlocal peaks
+        neurons = blocks.take(blocks.V.any(axis=1))
+        dual = 2 * neurons.output + (neurons.sign < 0)
+        known = peaks.join(Peaks(neurons.patterns, neurons.V, np.full(neurons.V.shape, -1), dual))
+        effort = (n_random, n_climbs, n_generations, rng, deadline)
+        found, prices, V, looked = find(X, signed(theta), known, hidden_bias, *effort, feature_penalty=feature_penalty)
+        peaks = found.take(found.apart(n_climbs, SPREAD[1:4]))
+        above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
+        above = above[found.take(above).apart(MAX_NEW_CELLS, SPREAD)]
+        output, negative = np.divmod(found.dual[above], 2)
+        new = Blocks(found.patterns[above], 1.0 - 2.0 * negative, output, V[above] / prices[above, None])
+        return float(prices.max(initial=0.0)), looked, new
 
     def record(result, gap):
         n_blocks = int(np.count_nonzero(result.coef.any(axis=1)))
@@ -219,11 +219,12 @@ def solve_adaptively(
     _, theta = program(none).null_model
     smooth = bool(np.isfinite(loss.lipschitz))
     history: list[dict] = []
-    seen = Search(0, np.inf, np.inf, 0, np.nan)
+    seen = Search(0, np.inf, np.inf, 0, np.nan, peaks)
     deadline = np.inf if solver.max_time is None else start + solver.max_time
     status, inner_tol, n_iter = "max_iter", 1e-3, 0
     # Peaks are the more, and the smaller, the more features there are.
-    n_fresh, generations = (1000, int(np.clip(X.shape[1], 5, 20))) if remembered is None else FRESH_ALONG
+    # Small basins are missed as often as not: what one thorough search did not find another may.
+    thorough = 2 * [(*THOROUGH, int(np.clip(4 * X.shape[1], 20, 40)))] if remembered is None else [THOROUGH_ALONG]
     best: tuple[Problem, Result] | None = None
     lower, anchor = -np.inf, theta
     try:
@@ -247,13 +248,13 @@ def solve_adaptively(
             inner = replace(solver, tol=inner_tol, max_iter=most, max_time=left, callback=None)
             result = inner.solve(problem, blocks.V)
             n_iter += result.n_iter
-            stuck = best is not None and result.primal >= best[1].primal * (1 - 1e-6)
+            drop = np.inf if best is None else 1 - result.primal / best[1].primal
             if best is None or result.primal <= best[1].primal:
                 best = (problem, result)
             record(best[1], relative_gap(best[1].primal, lower))
             listed = replace(blocks, V=result.coef)
             blocks = listed.merged()
-            if stuck and not smooth:
+            if drop <= 1e-6 and not smooth:
                 # theta is not unique there: cells that it once violated restrain it only while they are listed.
                 blocks = blocks.join(listed.weightless())
             if result.status in ("interrupted", "time_limit", "failed"):
@@ -261,9 +262,9 @@ def solve_adaptively(
                 break
             # A bound that a quick search suggests is looked at again, thoroughly, before it ends the fit.
             few = min(MAX_NEW_CELLS, 20 + len(blocks.sign))
-            for theta, *effort in ((result.theta, 100, few, 1), (None, n_fresh, few, generations)):
-                theta = anchor if theta is None else theta
-                largest, looked, new = price(theta, blocks, *effort)
+            for look, (n_random, least, n_generations) in enumerate([(100, 0, 1), *thorough]):
+                theta = anchor if look else result.theta
+                largest, looked, new = price(theta, blocks, n_random, max(few, least), n_generations)
                 bound = problem.dual_value(theta * min(1.0, alpha / max(largest, 1e-300)))
                 if bound > lower or theta is anchor:
                     lower, anchor = bound, theta
@@ -284,7 +285,7 @@ def solve_adaptively(
                 break
             before = len(blocks.sign)
             blocks = blocks.join(new.weightless())
-            if gap > FAR and smooth:
+            if gap > FAR and drop > FUTILE and smooth:
                 seed = blocks.join(replace(new, V=new.V * 0.3 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
                 moved = local(seed)
                 blocks = blocks.weightless().join(moved)
@@ -309,7 +310,29 @@ def solve_adaptively(
     if dual > result.dual:
         result = replace(result, dual=dual, theta=theta)
     result = replace(result, status=status, message=STATUSES[status], n_iter=n_iter, history=history)
-    return problem, result, seen
+    return problem, result, replace(seen, peaks=peaks)
+
+
+def signed(theta: NDArray) -> NDArray:
+    """The dual variables with which neurons are priced, those of an output and a sign in column 2 output + (sign < 0).
+
+    Parameters
+    ----------
+    theta : array of shape (n_samples, n_outputs) or (n_samples,)
+        A dual point.
+
+    Returns
+    -------
+    T : array of shape (n_samples, 2 * n_outputs)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> signed(np.array([1.0, -2.0]))
+    array([[ 1., -1.],
+           [-2.,  2.]])
+    """
+    return (theta.reshape(len(theta), -1, 1) * np.array([1.0, -1.0])).reshape(len(theta), -1)
 
 
 def search_alpha_max(
@@ -342,21 +365,16 @@ def search_alpha_max(
     design = Design(X, empty, [], [], [], n_outputs)
     cones = ReLU().penalty(X, empty, design.pattern, hidden_bias, feature_penalty)
     problem = Problem(design, y, loss, cones, 1.0, sample_weight, fit_intercept, skip)
-    theta = problem.null_model[1].reshape(len(X), n_outputs)
-    none, effort = np.zeros((0, X.shape[1])), (no_peaks(X), n_random, 30, 2, random_state)
-    return max(
-        float(find(X, sign * column, none, hidden_bias, *effort, feature_penalty=feature_penalty)[1].max(initial=0.0))
-        for column in theta.T
-        for sign in (1.0, -1.0)
-    )
+    effort = (n_random, 30, 2, random_state)
+    T, settings = signed(problem.null_model[1]), dict(feature_penalty=feature_penalty)
+    return float(find(X, T, no_peaks(X), hidden_bias, *effort, **settings)[1].max(initial=0.0))
 
 
 def find(
     X: NDArray,
-    t: NDArray,
-    known: NDArray,
+    T: NDArray,
+    known: Peaks,
     hidden_bias: str,
-    remembered: Peaks,
     *effort,
     feature_penalty: NDArray | None = None,
 ) -> tuple[Peaks, NDArray, NDArray, int]:
@@ -367,15 +385,18 @@ def find(
     """
     if hidden_bias != "free":
         settings: dict = dict(feature_penalty=feature_penalty)
-        peaks, n_starts = search(X, t, known, remembered, *effort, **settings)
+        peaks, n_starts = search(X, T, known, *effort, **settings)
         return peaks, peaks.prices, peaks.V, n_starts
     scale = np.ones(X.shape[1])
     scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0
-    peaks, n_starts = search(X * scale, t, known / scale, remembered, *effort)
+    peaks, n_starts = search(X * scale, T, replace(known, V=known.V / scale), *effort)
     peaks = peaks.take(peaks.apart(2 * MAX_NEW_CELLS, SPREAD))
     cones = FreeBiasConeGroupLasso(X, peaks.patterns, np.arange(len(peaks.V)))
-    V = cones.maximisers((peaks.patterns * t) @ X)
-    return peaks, np.linalg.norm(V[:, :-1], axis=1), V, n_starts
+    V = cones.maximisers((peaks.patterns * T.T[peaks.dual]) @ X)
+    prices, found = np.linalg.norm(V[:, :-1], axis=1), peaks.V * scale
+    peaks = replace(peaks, V=found * (prices / np.linalg.norm(found, axis=1))[:, None])
+    keep = prices > 0
+    return peaks.take(keep), prices[keep], V[keep], n_starts
 
 
 def descend(

@@ -16,7 +16,12 @@ ZERO = 1e-12
 
 
 def project_onto_cones(
-    Q: NDArray, rows: NDArray, patterns: NDArray[np.bool_], active: NDArray[np.intp] | None = None, floor: float = 0.0
+    Q: NDArray,
+    rows: NDArray,
+    patterns: NDArray[np.bool_],
+    active: NDArray[np.intp] | None = None,
+    floor: NDArray | float = 0.0,
+    walls: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray, NDArray[np.intp]]:
     r"""Nearest points of the pattern cones, by an active-set method that treats all blocks together.
 
@@ -35,9 +40,11 @@ def project_onto_cones(
         Pattern of each block.
     active : int array of shape (n_blocks, n_features), optional
         Guess of the rows that hold with equality, -1 where there is none; as returned by an earlier call.
-    floor : float, default=0.0
+    floor : array of shape (n_blocks,) or float, default=0.0
         A projection found to be no longer than this is left unfinished: the length only shrinks while rows are added,
         so most blocks that a threshold would cut anyway are left early.
+    walls : bool array of shape (n_blocks, n_samples), optional
+        The rows that constrain each block (default: all).
 
     Returns
     -------
@@ -53,7 +60,7 @@ def project_onto_cones(
     """
     n_blocks, n_features = Q.shape
     active = np.full((n_blocks, n_features), -1) if active is None else active.copy()
-    projection = Q.copy()
+    projection, floor = Q.copy(), np.broadcast_to(floor, n_blocks)
     lengths = np.linalg.norm(Q, axis=1)
     n_samples = len(rows)
     # Blocks that cannot pass the floor need no work.
@@ -64,20 +71,22 @@ def project_onto_cones(
     size = max(1, min(4_000_000 // n_samples, 8_000_000 // n_features**2))
     for start in range(0, len(candidates), size):
         k = candidates[start : start + size]
-        projection[k], active[k] = _project(Q[k] / lengths[k, None], rows, patterns[k], active[k], floor / lengths[k])
+        signs = np.where(patterns[k], 1.0, -1.0)
+        if walls is not None:
+            signs *= walls[k]
+        projection[k], active[k] = _project(Q[k] / lengths[k, None], rows, signs, active[k], floor[k] / lengths[k])
         projection[k] *= lengths[k, None]
     return projection, active
 
 
-def _project(Q, rows, patterns, active, floor):
-    """The projection for unit vectors Q, and the final active sets."""
+def _project(Q, rows, signs, active, floor):
+    """The projection for unit vectors Q onto {v : signs * (rows v) >= 0}, and the final active sets."""
     n_features = Q.shape[1]
     floor = np.maximum(floor, ZERO)
     V, final = np.empty_like(Q), np.full(active.shape, -1)
     hard: list[NDArray] = []
     # k: the blocks that are still open, in the order of the faces.
-    k, faces = np.arange(len(Q)), _Faces(Q, rows, patterns, active)
-    signs = np.where(patterns, 1.0, -1.0)
+    every, k, faces = signs, np.arange(len(Q)), _Faces(Q, rows, signs, active)
     for _ in range(5 * n_features + 20):
         lengths = np.linalg.norm(faces.V, axis=1)
         short = faces.sound & (lengths <= floor[k])
@@ -106,7 +115,7 @@ def _project(Q, rows, patterns, active, floor):
             break
         faces.add(worst, rows[worst] * signs[np.arange(len(k)), worst][:, None])
     for j in np.concatenate([*hard, k]).astype(int):
-        V[j] = _project_one(Q[j], rows * np.where(patterns[j], 1.0, -1.0)[:, None])
+        V[j] = _project_one(Q[j], rows * every[j][:, None])
         final[j] = -1
     V[np.linalg.norm(V, axis=1) <= ZERO] = 0.0
     return V, final
@@ -119,15 +128,14 @@ class _Faces:
     of B, S and the multipliers are zero.
     """
 
-    def __init__(self, Q, rows, patterns, active):
+    def __init__(self, Q, rows, signs, active):
         """From guessed active sets: drop rows with negative multipliers until none is left; forget unusable guesses."""
         n, d = Q.shape
         self.Q, self.V, self.active = Q, Q.copy(), active.copy()
         self.B, self.S = np.zeros((n, d, d)), np.zeros((n, d, d))
         self.multipliers, self.sound = np.zeros_like(Q), np.ones(n, dtype=bool)
         k = np.flatnonzero((active >= 0).any(axis=1))
-        signs = np.where(np.take_along_axis(patterns[k], self.active[k], axis=1), 1.0, -1.0)
-        self.B[k] = rows[self.active[k]] * signs[:, :, None]
+        self.B[k] = rows[self.active[k]] * np.take_along_axis(signs[k], self.active[k], axis=1)[:, :, None]
         while len(k):
             self.B[k] *= (self.active[k] >= 0)[:, :, None]
             self._invert(k)

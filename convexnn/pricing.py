@@ -20,8 +20,10 @@ from convexnn.sparse_cones import UNKNOWN, soft_threshold, support
 
 # Share of the best price below which no start is followed further.
 PROMISING = 0.5
+# Gradient steps from known vectors, and from perturbed ones, and how long the first is.
+ALONG, AROUND, FIRST = 10, 5, 0.1
 # Lengths of the perturbations of maxima (unit vectors).
-STEPS = (0.1, 0.2, 0.6)
+STEPS = (0.05, 0.2, 0.6)
 # How far apart chosen neurons (unit vectors) should be: far ones first, closer ones while there is room. The dearest
 # alone would all lie around the same few maxima.
 SPREAD = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-6)
@@ -34,6 +36,7 @@ def ascend(
     n_steps: int = 30,
     deadline: float = np.inf,
     feature_penalty: NDArray | None = None,
+    step: float = 1.0,
 ) -> NDArray:
     """Climb t^T (X u)_+ on the unit sphere from many starts at once; no climb ever goes down.
 
@@ -54,6 +57,8 @@ def ascend(
         Reading of ``time.perf_counter`` after which no step begins.
     feature_penalty : array of shape (n_features,), optional
         mu.
+    step : float, default=1.0
+        Length of the first step; a step that leads up is doubled, one that does not is cut.
 
     Returns
     -------
@@ -62,12 +67,12 @@ def ascend(
     """
     U = starts / np.linalg.norm(starts, axis=1, keepdims=True)
     G = _gradient(X, t, U)
-    value, step = np.einsum("kd,kd->k", G, U) / _norms(U, feature_penalty), np.ones(len(U))
+    value, steps = np.einsum("kd,kd->k", G, U) / _norms(U, feature_penalty), np.full(len(U), step)
     for _ in range(n_steps):
         lengths = np.maximum(np.linalg.norm(G, axis=1), 1e-300)
-        trial = U + (step / lengths)[:, None] * G
+        trial = U + (steps / lengths)[:, None] * G
         if feature_penalty is not None:
-            trial = soft_threshold(trial, (step / lengths * np.maximum(value, 0.0))[:, None] * feature_penalty)
+            trial = soft_threshold(trial, (steps / lengths * np.maximum(value, 0.0))[:, None] * feature_penalty)
         size = np.linalg.norm(trial, axis=1, keepdims=True)
         trial /= np.maximum(size, 1e-300)
         G_trial = _gradient(X, t, trial)
@@ -75,8 +80,8 @@ def ascend(
         # A step through the origin has no direction.
         up = (higher > value) & (size[:, 0] > 1e-9)
         U[up], G[up], value[up] = trial[up], G_trial[up], higher[up]
-        step *= np.where(up, 2.0, 0.3)
-        if not (step > 1e-4).any() or perf_counter() > deadline:
+        steps *= np.where(up, 2.0, 0.3)
+        if not (steps > 1e-4).any() or perf_counter() > deadline:
             break
     return U
 
@@ -95,43 +100,53 @@ def _gradient(X, t, U):
 
 @dataclass(frozen=True)
 class Peaks:
-    """Cells, vectors V of them with the price as length, and the samples V lies on (-1 as padding), dearest first."""
+    """Cells, vectors V of them with the price as length, dearest first.
+
+    ``active``: the samples that V lies on, -1 as padding; ``dual``: the column of the signed dual variables that the
+    price is of.
+    """
 
     patterns: NDArray[np.bool_]
     V: NDArray[np.float64]
     active: NDArray[np.intp]
+    dual: NDArray[np.intp]
 
     @property
     def prices(self) -> NDArray[np.float64]:
         return np.linalg.norm(self.V, axis=1)
 
     def take(self, keep) -> Peaks:
-        return Peaks(self.patterns[keep], self.V[keep], self.active[keep])
+        return Peaks(self.patterns[keep], self.V[keep], self.active[keep], self.dual[keep])
 
     def join(self, other: Peaks) -> Peaks:
         """Both lists; of equal cells the dearer stays."""
         every = Peaks(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values())))
-        order = np.argsort(-every.prices, kind="stable")
-        first = np.unique(np.packbits(every.patterns[order], axis=1), axis=0, return_index=True)[1]
-        return every.take(order[np.sort(first)])
+        every = every.take(np.argsort(-every.prices, kind="stable"))
+        dual = every.dual.astype(np.int64)[:, None].view(np.uint8)
+        key = np.column_stack([np.packbits(every.patterns, axis=1), dual])
+        return every.take(np.sort(np.unique(key, axis=0, return_index=True)[1]))
 
     def apart(self, most: int, radii: tuple[float, ...]) -> NDArray[np.intp]:
-        """Up to ``most`` promising peaks, far from each other as long as there are such."""
-        prices = self.prices
-        good = np.flatnonzero(prices >= PROMISING * prices.max(initial=0.0))
-        return good[spread(self.V[good] / prices[good, None], most, radii)]
+        """Of each dual variable up to ``most`` promising peaks, far from each other as long as there are such."""
+        prices, chosen = self.prices, [np.zeros(0, dtype=int)]
+        for dual in np.unique(self.dual):
+            own = np.where(self.dual == dual, prices, -np.inf)
+            good = np.flatnonzero(own >= PROMISING * own.max())
+            chosen.append(good[spread(self.V[good] / prices[good, None], most, radii)])
+        return np.concatenate(chosen)
 
 
 def no_peaks(X: NDArray) -> Peaks:
     """The empty list."""
     n, d = X.shape
-    return Peaks(np.zeros((0, n), dtype=bool), np.zeros((0, d)), np.zeros((0, d), dtype=int))
+    return Peaks(np.zeros((0, n), dtype=bool), np.zeros((0, d)), np.zeros((0, d), dtype=int), np.zeros(0, dtype=int))
 
 
 def climb(
     X: NDArray,
-    t: NDArray,
+    T: NDArray,
     U: NDArray,
+    dual: NDArray[np.intp],
     active: NDArray[np.intp],
     max_steps: int = 10,
     deadline: float = np.inf,
@@ -153,10 +168,12 @@ def climb(
     ----------
     X : array of shape (n_samples, n_features)
         The data.
-    t : array of shape (n_samples,)
-        Signed dual variable.
+    T : array of shape (n_samples, n_duals)
+        Signed dual variables.
     U : array of shape (n_starts, n_features)
         Starts.
+    dual : int array of shape (n_starts,)
+        The column t of T that each start is for.
     active : int array of shape (n_starts, n_features)
         Guesses of the samples that the maxima lie on, -1 where there is none.
     max_steps : int, default=10
@@ -169,7 +186,7 @@ def climb(
     Returns
     -------
     peaks : Peaks
-        Climbs that end in the same cell are one.
+        Climbs for one dual variable that end in the same cell are one.
     n_cells : int
         Number of cells that were looked at.
 
@@ -178,48 +195,46 @@ def climb(
     .. [1] T. Pham Dinh, H. A. Le Thi, Convex analysis approach to d.c. programming, Acta Math. Vietnam. 22 (1997).
     """
     none = no_peaks(X)
-    X, t, linear, group, flipped, first = _hyperplanes(X, t)
+    X, t, linear, group, flipped, first = _hyperplanes(X, T)
     side = U @ X.T
     patterns = side >= 0
     # A projection is no shorter than the price at the start: only starts that are not promising are lost.
-    start = np.maximum(side, 0.0) @ t + U @ linear
-    floor = PROMISING * np.max(start / _norms(U, feature_penalty), initial=0.0)
-    # Without any, a sample that costs nothing stands in.
-    walls = np.flatnonzero(t < 0) if (t < 0).any() else np.array([0])
-    place = np.full(len(X) + 1, -1)
-    place[walls] = np.arange(len(walls))
-    rows, cost = X[walls], -t[walls]
+    start = _heights(side, U, t, linear, dual) / _norms(U, feature_penalty)
+    floor = np.zeros(len(t))
+    np.maximum.at(floor, dual, start)
+    floor = PROMISING * floor[dual]
+    walls = t < 0
     active = np.where(active >= 0, np.append(group, 0)[active], -1)
-    prices, V, active = np.zeros(len(U)), np.zeros(U.shape), place[active]
-    lowest = np.maximum(floor, (1 - 1e-3) * start / _norms(U, feature_penalty))
+    active[~walls[dual[:, None], active]] = -1
+    prices, V = np.zeros(len(U)), np.zeros(U.shape)
+    lowest = np.maximum(floor, (1 - 1e-3) * start)
     k, n_cells, fresh = np.arange(len(U)), 0, np.zeros(len(U), dtype=bool)
     signs = np.where(_sparse(U, feature_penalty)[:, None], np.sign(U), UNKNOWN).astype(np.int8)
     for _ in range(max_steps):
         n_cells += len(k)
-        at, pull = patterns[np.ix_(k, walls)], (patterns[k] * t) @ X + linear
-        low = np.broadcast_to(floor, len(k))
+        at, wall, pull = patterns[k], walls[dual[k]], (patterns[k] * t[dual[k]]) @ X + linear[dual[k]]
+        low = floor[k]
         if feature_penalty is None:
-            W, on = project_onto_cones(pull, rows, at, active[k], floor)
+            W, on = project_onto_cones(pull, X, at, active[k], low, wall)
         else:
             # The cell holds a vector with the price so far; short of it the search for the best one can begin.
             low = np.maximum(lowest[k], (1 - 1e-3) * prices[k])
-            W, on, signs[k] = support(pull, feature_penalty, rows, at, active[k], signs[k], low)
+            W, on, signs[k] = support(pull, feature_penalty, X, at, active[k], signs[k], low, wall)
         side = W @ X.T
         reach = np.linalg.norm(W, axis=1)
         # A projection that was left at the floor is no vector of its cone.
-        price = (np.maximum(side, 0.0) @ t + W @ linear) / np.maximum(_norms(W, feature_penalty), 1e-300)
+        price = _heights(side, W, t, linear, dual[k]) / np.maximum(_norms(W, feature_penalty), 1e-300)
         price *= reach > low
         # Where samples have turned the same vector may have other multipliers, which tell where to cross.
         up = (price > prices[k] * (1 + 1e-12)) | (fresh[k] & (price >= prices[k] * (1 - 1e-12)))
-        k, at, pull, on, side, W = k[up], at[up], pull[up], on[up], side[up], W[up]
+        k, at, wall, pull, on, side, W = k[up], at[up], wall[up], pull[up], on[up], side[up], W[up]
         if not len(k):
             break
         prices[k], V[k] = price[up], W
-        turned = (side >= 0) != patterns[k]
-        turned[:, walls] = False
+        turned = ((side >= 0) != at) & ~wall
         patterns[k] ^= turned
         used = on >= 0
-        normals = rows[on] * (np.where(np.take_along_axis(at, on, axis=1), 1.0, -1.0) * used)[:, :, None]
+        normals = X[on] * (np.where(np.take_along_axis(at, on, axis=1), 1.0, -1.0) * used)[:, :, None]
         correction = W - pull
         if feature_penalty is not None:
             # What holds a coordinate at zero is not known, nor needed.
@@ -229,17 +244,23 @@ def climb(
         np.einsum("kii->ki", gram)[...] += np.where(used, 1e-14, 1.0)
         multipliers = np.linalg.solve(gram, normals @ correction[:, :, None])[:, :, 0]
         # Multipliers are differences of vectors as long as the pull, on rows that may be nearly parallel.
-        passed = used & (multipliers > cost[on] + 1e-10 * np.linalg.norm(pull, axis=1)[:, None])
+        cost = -t[dual[k, None], on] + 1e-10 * np.linalg.norm(pull, axis=1)[:, None]
+        passed = used & (multipliers > cost)
         cell, slot = np.nonzero(passed)
-        patterns[k[cell], walls[on[cell, slot]]] ^= True
+        patterns[k[cell], on[cell, slot]] ^= True
         active[k] = np.where(passed, -1, on)
         fresh[k] = turned.any(axis=1)
         k = k[fresh[k] | passed.any(axis=1)]
         if perf_counter() > deadline:
             break
     V *= (prices / np.maximum(np.linalg.norm(V, axis=1), 1e-300))[:, None]
-    peaks = Peaks(patterns[:, group] ^ flipped, V, np.where(active >= 0, first[walls[active]], -1))
+    peaks = Peaks(patterns[:, group] ^ flipped, V, np.where(active >= 0, first[active, dual[:, None]], -1), dual)
     return none.join(peaks.take(np.flatnonzero(prices > 0))), n_cells
+
+
+def _heights(side, U, t, linear, dual):
+    """t^T side_+ + linear^T u for every row of U, with the rows of t and linear that ``dual`` says."""
+    return np.einsum("kg,kg->k", np.maximum(side, 0.0), t[dual]) + np.einsum("kd,kd->k", U, linear[dual])
 
 
 def _sparse(U, feature_penalty):
@@ -249,28 +270,31 @@ def _sparse(U, feature_penalty):
     return ((U == 0) & (feature_penalty > 0)).any(axis=1)
 
 
-def _hyperplanes(X, t):
+def _hyperplanes(X, T):
     """Samples on one hyperplane as one: h(u) = sum_g t_g (x_g^T u)_+ + linear^T u with unit rows x_g, each once.
 
-    Returns x_g, t_g, linear, the g of each sample, whether it looks the other way, and the sample of least t of each g.
+    Returns x_g; t_g and linear, a row for each column of T; the g of each sample, and whether it looks the other way;
+    and of each g the sample of least t, a column for each column of T.
     """
     lengths = np.linalg.norm(X, axis=1)
     unit = X / np.where(lengths > 0, lengths, 1.0)[:, None]
     flipped = unit[np.arange(len(X)), np.argmax(np.abs(unit) > 1e-6, axis=1)] < 0
     unit[flipped] *= -1.0
-    order = np.argsort(t, kind="stable")
-    _, first, inverse = np.unique(np.round(unit[order], 12) + 0.0, axis=0, return_index=True, return_inverse=True)
-    first, group = order[first], np.empty_like(order)
-    group[order] = inverse.ravel()
-    weight = t * lengths
-    return unit[first], np.bincount(group, weight), -(weight * flipped) @ unit, group, flipped, first
+    _, any_, group = np.unique(np.round(unit, 12) + 0.0, axis=0, return_index=True, return_inverse=True)
+    group = group.ravel()
+    weight = (T * lengths[:, None]).T
+    t, first = np.zeros((len(weight), len(any_))), np.zeros((len(any_), len(weight)), dtype=int)
+    for j, column in enumerate(T.T):
+        t[j] = np.bincount(group, weight[j], len(any_))
+        falling = np.argsort(-column, kind="stable")
+        first[group[falling], j] = falling
+    return unit[any_], t, -(weight * flipped) @ unit, group, flipped, first
 
 
 def search(
     X: NDArray,
-    t: NDArray,
-    known: NDArray,
-    remembered: Peaks,
+    T: NDArray,
+    known: Peaks,
     n_random: int,
     n_climbs: int,
     n_generations: int,
@@ -278,24 +302,24 @@ def search(
     deadline: float = np.inf,
     feature_penalty: NDArray | None = None,
 ) -> tuple[Peaks, int]:
-    """Local maxima of the price over all cells: from known neurons, from random starts, and around the best.
+    """Local maxima of the price over all cells: from known vectors, from random starts, and around the best.
 
-    The maxima are many and lie in clusters, so the best so far are perturbed, each by its own step, and climb again,
-    for some generations (iterated local search). With a feature penalty half of the random starts, and half of the
-    perturbations, leave features out.
+    The maxima are many and lie in clusters, so the best so far are perturbed, each by its own step, and rise again, for
+    some generations (iterated local search). All that by gradient steps, which cross many walls at once; from the best
+    of all, and from everything known, climbs then go on from cell to cell. Climbs for all dual variables are one batch:
+    what they cost is the number of batches more than their size. With a feature penalty half of the random starts, and
+    half of the perturbations, leave features out.
 
     Parameters
     ----------
-    X, t : arrays
+    X, T : arrays
         As in ``climb``.
-    known : array of shape (n_known, n_features)
-        Neurons to start from.
-    remembered : Peaks
-        Peaks of earlier searches, to start from.
+    known : Peaks
+        Peaks of earlier searches, or neurons, to start from.
     n_random : int
-        Number of fresh random starts.
+        Number of fresh random starts for each dual variable.
     n_climbs : int
-        How many of the best of them, far from each other, climb from cell to cell; and how many in each generation.
+        How many of the best, far from each other, are perturbed in each generation; three times as many climb at last.
     n_generations : int
         How often the best are perturbed.
     rng : numpy Generator
@@ -313,33 +337,50 @@ def search(
         Number of starts and cells that were looked at.
     """
     d = X.shape[1]
-    U = rng.standard_normal((n_random, d))
-    if feature_penalty is not None:
-        # Supports of all sizes alike; the largest entry stays.
-        out = rng.random(U.shape) >= rng.random((n_random, 1))
-        out &= (feature_penalty > 0) & (np.arange(n_random) % 2 == 0)[:, None]
-        out[np.arange(n_random), np.argmax(np.abs(U), axis=1)] = False
-        U[out] = 0.0
-    U = ascend(X, t, U, deadline=deadline, feature_penalty=feature_penalty)
-    best = np.einsum("kd,kd->k", _gradient(X, t, U), U) / _norms(U, feature_penalty)
-    order = np.argsort(-best)
-    U = U[order[(best[order] > 0) & (best[order] >= PROMISING * best.max(initial=0.0))]]
-    starts = np.concatenate([U[spread(U, n_climbs, SPREAD[:3])], known])
-    fresh = np.full(starts.shape, -1)
-    starts, active = np.concatenate([starts, remembered.V]), np.concatenate([fresh, remembered.active])
-    peaks, n_cells = climb(X, t, starts, active, deadline=deadline, feature_penalty=feature_penalty)
-    n_starts = n_random + len(known) + n_cells
-    for _ in range(n_generations):
-        if perf_counter() > deadline:
-            break
-        base = peaks.take(peaks.apart(n_climbs, SPREAD[1:4]))
-        U = base.V / base.prices[:, None]
-        moves = rng.choice(STEPS, (len(U), 1)) * rng.standard_normal(U.shape) / np.sqrt(d)
+    starts: list[NDArray] = []
+    dual: list[NDArray] = []
+    active: list[NDArray] = []
+    n_starts = len(known.V) + n_random * T.shape[1]
+    settings: dict = dict(deadline=deadline, feature_penalty=feature_penalty)
+    for j, t in enumerate(T.T):
+        U = rng.standard_normal((n_random, d))
         if feature_penalty is not None:
-            moves *= (base.V != 0) | (rng.random((len(U), 1)) < 0.5)
-        more, n_cells = climb(X, t, U + moves, base.active, deadline=deadline, feature_penalty=feature_penalty)
-        peaks, n_starts = peaks.join(more), n_starts + n_cells
-    return peaks, n_starts
+            # Supports of all sizes alike; the largest entry stays.
+            out = rng.random(U.shape) >= rng.random((n_random, 1))
+            out &= (feature_penalty > 0) & (np.arange(n_random) % 2 == 0)[:, None]
+            out[np.arange(n_random), np.argmax(np.abs(U), axis=1)] = False
+            U[out] = 0.0
+        own = known.take(known.dual == j)
+        U = np.concatenate([ascend(X, t, own.V, ALONG, step=FIRST, **settings), ascend(X, t, U, **settings)])
+        on, prices = np.concatenate([own.active, np.full((n_random, d), -1)]), _prices(X, t, U, feature_penalty)
+        for _ in range(n_generations):
+            if perf_counter() > deadline:
+                break
+            k = _promising(prices)
+            k = k[spread(U[k], n_climbs, SPREAD[1:4])]
+            moves = rng.choice(STEPS, (len(k), 1)) * rng.standard_normal((len(k), d)) / np.sqrt(d)
+            if feature_penalty is not None:
+                moves *= (U[k] != 0) | (rng.random((len(k), 1)) < 0.5)
+            more = ascend(X, t, U[k] + moves, AROUND, step=FIRST, **settings)
+            U, on = np.concatenate([U, more]), np.concatenate([on, on[k]])
+            prices = np.concatenate([prices, _prices(X, t, more, feature_penalty)])
+            n_starts += len(k)
+        k = _promising(prices)
+        k = k[k >= len(own.V)]
+        k = np.concatenate([np.arange(len(own.V)), k[spread(U[k], 3 * n_climbs, SPREAD[1:5])]])
+        starts, dual, active = [*starts, U[k]], [*dual, np.full(len(k), j)], [*active, on[k]]
+    peaks, n_cells = climb(X, T, np.concatenate(starts), np.concatenate(dual), np.concatenate(active), **settings)
+    return peaks, n_starts + n_cells
+
+
+def _prices(X, t, U, feature_penalty):
+    return np.einsum("kd,kd->k", _gradient(X, t, U), U) / _norms(U, feature_penalty)
+
+
+def _promising(prices):
+    """The promising among these, dearest first."""
+    order = np.argsort(-prices, kind="stable")
+    return order[(prices[order] > 0) & (prices[order] >= PROMISING * prices.max(initial=0.0))]
 
 
 def spread(points: NDArray, most: int, radii: tuple[float, ...]) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from numbers import Integral, Real
 from time import perf_counter
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from convexnn.activations import lift_feature_penalty
-from convexnn.adaptive import find
+from convexnn.adaptive import find, signed
 from convexnn.certificate import Certificate
 from convexnn.network import Network
 from convexnn.path import estimator_for
@@ -497,15 +496,13 @@ def neuron_levels(model, fit: Fit, X, y, loss, sample_weight, class_weight=1.0, 
     if model.activation == "relu":
         lifted = X if model.hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
         mu = lift_feature_penalty(model.feature_penalty, X.shape[1], model.hidden_bias)
-        known, rng = np.zeros((0, lifted.shape[1])), np.random.default_rng(0)
-        theta = fit.certificate.theta.reshape(len(y), n_outputs)
-        for column, sign in product(theta.T, (1.0, -1.0)):
-            effort = (no_peaks(lifted), 200, 60, 1, rng)
-            peaks, prices, V, _ = find(lifted, sign * column, known, model.hidden_bias, *effort, feature_penalty=mu)
-            chosen = peaks.apart(len(prices), SPREAD[:2])
-            for k in chosen[prices[chosen] < (1 - 1e-3) * fit.alpha]:
-                levels.append(prices[k])
-                sizes.append(np.count_nonzero(V[k]) + 1)
+        T = signed(fit.certificate.theta.reshape(len(y), n_outputs))
+        effort = (no_peaks(lifted), model.hidden_bias, 200, 60, 1, np.random.default_rng(0))
+        peaks, prices, V, _ = find(lifted, T, *effort, feature_penalty=mu)
+        chosen = peaks.apart(len(prices), SPREAD[:2])
+        for k in chosen[prices[chosen] < (1 - 1e-3) * fit.alpha]:
+            levels.append(prices[k])
+            sizes.append(np.count_nonzero(V[k]) + 1)
     return np.array(levels), np.array(sizes)
 
 

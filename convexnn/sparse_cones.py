@@ -22,6 +22,7 @@ def threshold_onto_cones(
     active: NDArray[np.intp] | None = None,
     signs: NDArray[np.int8] | None = None,
     floor: NDArray | float = 0.0,
+    walls: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray, NDArray[np.intp], NDArray[np.int8]]:
     r"""Minimisers of |v - q|^2 / 2 + sum_j T_j |v_j| over the pattern cones, by an active-set method on all blocks.
 
@@ -47,6 +48,8 @@ def threshold_onto_cones(
         Guess of the signs of the coordinates, 0 where they are zero, 2 for no guess; as returned by an earlier call.
     floor : array of shape (n_blocks,) or float, default=0.0
         A block found to be no longer than this is left unfinished: the length only shrinks on the way.
+    walls : bool array of shape (n_blocks, n_samples), optional
+        The rows that constrain each block (default: all).
 
     Returns
     -------
@@ -87,7 +90,10 @@ def threshold_onto_cones(
         k = candidates[start : start + size]
         scale = lengths[k, None]
         data = Q[k] / scale, thresholds[k] / scale, np.maximum(floor[k] / lengths[k], ZERO)
-        V[k], final[k], final_signs[k] = _descend(*data, rows, patterns[k], active[k], signs[k], cold[k])
+        sides = np.where(patterns[k], 1.0, -1.0)
+        if walls is not None:
+            sides *= walls[k]
+        V[k], final[k], final_signs[k] = _descend(*data, rows, sides, active[k], signs[k], cold[k])
         V[k] *= scale
     V[np.linalg.norm(V, axis=1) <= ZERO * lengths] = 0.0
     return V, final, final_signs
@@ -116,6 +122,7 @@ def support(
     active: NDArray[np.intp] | None = None,
     signs: NDArray[np.int8] | None = None,
     floor: NDArray | float = 0.0,
+    walls: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray, NDArray[np.intp], NDArray[np.int8]]:
     r"""Maximisers of g^T v over the part of the pattern cones with |v| + sum_j mu_j |v_j| <= 1.
 
@@ -134,6 +141,8 @@ def support(
         As in ``threshold_onto_cones``.
     floor : array of shape (n_blocks,) or float, default=0.0
         Blocks whose maximum is no larger are left unfinished; the higher, the sooner the others are done.
+    walls : bool array of shape (n_blocks, n_samples), optional
+        As in ``threshold_onto_cones``.
 
     Returns
     -------
@@ -163,7 +172,8 @@ def support(
             break
         thresholds = size[k, None] * feature_penalty
         guess = active[k], signs[k]
-        V[k], active[k], signs[k] = threshold_onto_cones(G[k], thresholds, rows, patterns[k], *guess, size[k])
+        wall = None if walls is None else walls[k]
+        V[k], active[k], signs[k] = threshold_onto_cones(G[k], thresholds, rows, patterns[k], *guess, size[k], wall)
         lengths = np.linalg.norm(V[k], axis=1)
         open_ = lengths > size[k] * (1 + SUPPORT_TOL)
         k, lengths = k[open_], lengths[open_]
@@ -175,14 +185,13 @@ def support(
     return V, active, signs
 
 
-def _descend(Q, T, floor, rows, patterns, active, signs, cold):
+def _descend(Q, T, floor, rows, sides, active, signs, cold):
     """The minimisers for unit vectors Q, their active rows, and signs."""
     n, d = len(rows), Q.shape[1]
     V, final, final_signs = np.empty_like(Q), np.full(Q.shape, -1), np.full(Q.shape, UNKNOWN, dtype=np.int8)
     hard: list[NDArray] = []
     # k: the blocks that are still open, in the order of the faces.
-    k, faces = np.arange(len(Q)), _Faces(Q, T, rows, patterns, active, signs, cold)
-    sides = np.where(patterns, 1.0, -1.0)
+    every, k, faces = sides, np.arange(len(Q)), _Faces(Q, T, rows, sides, active, signs, cold)
     for _ in range(10 * d + 20):
         lengths = np.linalg.norm(faces.V, axis=1)
         # Rows first, then coordinates: those that are held at zero have no side.
@@ -209,7 +218,7 @@ def _descend(Q, T, floor, rows, patterns, active, signs, cold):
             break
         faces.add(worst)
     for j in np.concatenate([*hard, k]).astype(int):
-        V[j] = _minimise_one(Q[j], T[j], rows * np.where(patterns[j], 1.0, -1.0)[:, None])
+        V[j] = _minimise_one(Q[j], T[j], rows * every[j][:, None])
         final_signs[j] = np.where(T[j] > 0, np.sign(V[j]), UNKNOWN)
     return V, final, final_signs
 
@@ -221,10 +230,10 @@ class _Faces:
     r = -T signs, at one of its bounds. Coordinates that are zero drop out of the small systems.
     """
 
-    def __init__(self, Q, T, rows, patterns, active, signs, cold):
+    def __init__(self, Q, T, rows, sides, active, signs, cold):
         """From guesses: what has a multiplier out of bounds leaves until nothing has; forget unusable guesses."""
         m, d = Q.shape
-        self.rows, self.Q, self.T, self.patterns = rows, Q, T, patterns
+        self.rows, self.Q, self.T, self.sides = rows, Q, T, sides
         self.sound, self.zero = np.ones(m, dtype=bool), np.zeros((m, d), dtype=bool)
         self.active, self.signs = np.full((m, d), -1), np.zeros((m, d))
         self.V, self.multipliers = np.empty_like(Q), np.zeros((m, 2 * d))
@@ -245,7 +254,7 @@ class _Faces:
 
     def take(self, keep) -> None:
         """Forget the other blocks."""
-        for name in ("Q", "T", "patterns", "sound", "active", "zero", "signs", "V", "multipliers"):
+        for name in ("Q", "T", "sides", "sound", "active", "zero", "signs", "V", "multipliers"):
             setattr(self, name, getattr(self, name)[keep])
 
     def add(self, entering) -> None:
@@ -311,8 +320,8 @@ class _Faces:
         target = np.zeros((len(k), 2 * d))
         whole, sound = base, np.ones(len(k), dtype=bool)
         if len(columns):
-            side = np.take_along_axis(self.patterns[k], rows, axis=1)
-            B = self.rows[rows] * (np.where(side, 1.0, -1.0) * used)[:, :, None]
+            side = np.take_along_axis(self.sides[k], rows, axis=1)
+            B = self.rows[rows] * (side * used)[:, :, None]
             across, inside = B.transpose(0, 2, 1), B * free[:, None, :]
             gram = inside @ across
             np.einsum("kii->ki", gram)[...] += np.where(used, 1e-15, 1.0)

@@ -30,6 +30,7 @@ from convexnn.certificate import Certificate, bare_problem, certify_listed, is_q
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.losses import get_loss
 from convexnn.network import Network
+from convexnn.pricing import no_peaks
 from convexnn.problem import Problem
 from convexnn.result import Result
 from convexnn.solvers import SOLVERS
@@ -225,7 +226,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         common, kind = (self.fit_intercept, n_outputs, rng), (self.hidden_bias, mu)
         blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
         alpha_max: float | None = None
-        remembered: dict | None = None
+        remembered = None
         if alphas is None:
             even = 0.0
             if self.alpha == "auto":
@@ -233,7 +234,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             sequence = [self._alpha(even, weights, sample_weight)]
         else:
             alpha_max = search_alpha_max(lifted, y, loss, weights, *common, skip, *kind, n_random=1000)
-            remembered = {}
+            remembered = no_peaks(lifted)
             sequence = alphas(alpha_max)
         for alpha in sequence:
             solver, progress = self._solver(loss, start)
@@ -243,6 +244,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             )
             if progress is not None:
                 progress.close()
+            remembered = None if remembered is None else found.peaks
             network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
             network = network.merge().prune(rows)
             certificate = certify_listed(network, rows, problem, result.theta, False, self.hidden_bias)

@@ -16,7 +16,7 @@ from convexnn.arrangements import enumerate_patterns
 from convexnn.losses import LOSSES
 from convexnn.network import Network
 from convexnn.penalties import ConeGroupLasso
-from convexnn.pricing import search
+from convexnn.pricing import no_peaks, search
 from convexnn.problem import Design, Problem
 from convexnn.solvers import SOLVERS, Newton
 
@@ -38,7 +38,7 @@ INEXACT = "check_sample_weight_equivalence_on_dense_data"
 )
 def test_scikit_learn_checks(estimator, check, monkeypatch):
     # Nor need the search be thorough.
-    monkeypatch.setattr(adaptive, "search", lambda *args, **options: search(*args[:4], 50, 10, 1, *args[7:], **options))
+    monkeypatch.setattr(adaptive, "search", lambda *args, **options: search(*args[:3], 50, 10, 1, *args[6:], **options))
     check(estimator)
 
 
@@ -340,12 +340,11 @@ def test_no_time(loss, alpha):
 
 @pytest.mark.parametrize("loss", ["squared", "softmax"])
 @pytest.mark.parametrize("alpha", [0.3, 0.001])
-@pytest.mark.parametrize("rounds", [0, 2])
+@pytest.mark.parametrize("rounds", [0, 1])
 def test_control_c(loss, alpha, rounds, monkeypatch):
-    """After the two sweeps of the search before the first solve, one for alpha_max and one for the first cells."""
-    sweep = 6 if loss == "softmax" else 2
+    """In the first search after a solve or later, behind the one for alpha_max."""
     X, y = draw(loss, 20, 3)
-    interrupt_after(monkeypatch, (2 + rounds) * sweep + 1)
+    interrupt_after(monkeypatch, 3 + rounds)
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         model = make(loss, alpha).fit(X, y)
     assert model.result_.status == "interrupted"
@@ -356,7 +355,7 @@ def test_control_c(loss, alpha, rounds, monkeypatch):
 def test_the_price_of_a_fit_that_is_cut_short(rounds, monkeypatch):
     """A network that is not done has neurons to gain: the certificate must not deny it."""
     X, y = draw("squared", 100, 5)
-    interrupt_after(monkeypatch, (2 + rounds) * 2 + 1)
+    interrupt_after(monkeypatch, 3 + rounds)
     with pytest.warns(ConvergenceWarning):
         model = make("squared", 0.01).fit(X, y)
     lifted = np.column_stack([X, np.ones(100)])
@@ -392,7 +391,7 @@ def test_result_is_about_the_problem(loss, alpha, rounds, monkeypatch):
     """Coefficients, bound and gap are those of the problem that comes with them, also when cut short."""
     X, y = draw(loss, 20, 2)
     if rounds is not None:
-        interrupt_after(monkeypatch, (1 + rounds) * (6 if loss == "softmax" else 2) + 1)
+        interrupt_after(monkeypatch, 2 + rounds)
     problem, result, seen = adaptively(loss, alpha, X, y, tol=1e-6, max_time=0.0 if rounds is None else None)
     assert result.status == ("time_limit" if rounds is None else "interrupted")
     assert problem.alpha == alpha and result.coef.shape == problem.design.shape
@@ -726,9 +725,10 @@ def test_a_known_alpha_max_is_not_searched_again(loss, n_outputs, monkeypatch):
     assert np.isclose(known, exact, rtol=1e-6) and known <= exact * (1 + 1e-9)
     efforts = []
 
-    def counted(X, t, neurons, remembered, n_random, *rest, **options):
+    def counted(X, T, known, n_random, *rest, **options):
+        assert T.shape == (15, 2 * n_outputs)
         efforts.append(n_random)
-        return search(X, t, neurons, remembered, n_random, *rest, **options)
+        return search(X, T, known, n_random, *rest, **options)
 
     monkeypatch.setattr(adaptive, "search", counted)
     for given in (known, None):
@@ -736,10 +736,8 @@ def test_a_known_alpha_max_is_not_searched_again(loss, n_outputs, monkeypatch):
         data = (X, target, code, 1.2 * known, np.ones(15), True, n_outputs, Newton(tol=1e-6))
         _, result, seen = solve_adaptively(*data, alpha_max=given)
         assert not result.coef.any() and np.isclose(seen.alpha_max, known, rtol=1e-6)
-        # One search for each side: quickly and thoroughly, and before these for alpha_max.
-        assert (
-            efforts == ([100] * 2 * n_outputs if given is None else []) + [100] * 2 * n_outputs + [1000] * 2 * n_outputs
-        )
+        # Quickly and thoroughly, and before these for alpha_max.
+        assert efforts == ([100] if given is None else []) + [100, 1000, 1000]
 
 
 @pytest.mark.parametrize("loss, n_outputs", [("squared", 1), ("log_loss", 1), ("softmax", 3)])
@@ -748,7 +746,7 @@ def test_peaks_carry_over(loss, n_outputs):
     X, y = draw(loss, 15, 2)
     code, target = coded(loss, y)
     largest = make(loss, patterns="exact", hidden_bias="none").fit(X, y).alpha_max_
-    remembered, blocks, rng = {}, None, np.random.default_rng(0)
+    remembered, blocks, rng = no_peaks(X), None, np.random.default_rng(0)
     for alpha in largest * np.array([1.0, 0.5, 0.2, 0.05]):
         data = (X, target, code, alpha, np.ones(15), True, n_outputs, Newton(tol=1e-6))
         options = dict(blocks=blocks, random_state=rng, alpha_max=largest)
@@ -758,8 +756,8 @@ def test_peaks_carry_over(loss, n_outputs):
         assert result.status == "optimal" and seen.gap <= 1e-6
         assert best.lower_bound * (1 - 1e-9) <= result.primal <= best.objective * (1 + 2e-6)
         assert np.isclose(alone.primal, result.primal, rtol=2e-6) and seen.n_starts < thorough.n_starts
-        assert set(remembered) == {(sign, output) for sign in (1.0, -1.0) for output in range(n_outputs)}
-        assert any(len(peaks.V) for peaks in remembered.values())
+        remembered = seen.peaks
+        assert len(remembered.V) and set(remembered.dual) <= set(range(2 * n_outputs))
         blocks = blocks_in(problem, result.coef)
         assert len(blocks.sign) == np.count_nonzero(result.coef.any(axis=1)) and blocks.V.any(axis=1).all()
         table(blocks)

@@ -86,7 +86,7 @@ def test_above_every_price_that_can_be_found(kind):
     rng = np.random.default_rng(0)
     found = bound_price(X, t, accuracy=0.01, max_time=3.0)
     assert price(X, t, rng.standard_normal((4, 5000))).max() <= found.bound
-    peaks, _ = search(X, t, np.zeros((0, 4)), no_peaks(X), 200, 20, 2, rng)
+    peaks, _ = search(X, t[:, None], no_peaks(X), 200, 20, 2, rng)
     assert peaks.prices.max(initial=0.0) <= found.bound
     assert price(X, t, found.maximiser[:, None])[0] == pytest.approx(found.price, rel=1e-12)
     assert np.linalg.norm(found.maximiser) == pytest.approx(1.0, rel=1e-12)

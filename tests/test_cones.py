@@ -233,3 +233,23 @@ def test_arguments_are_not_changed():
     copies = Q.copy(), rows.copy(), patterns.copy()
     project_onto_cones(Q, rows, patterns, floor=0.1)
     assert all(np.array_equal(a, b) for a, b in zip(copies, (Q, rows, patterns)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_walls_constrain(family):
+    """Rows that are no walls of a block might as well not be there; blocks have their own floors."""
+    rng = np.random.default_rng(3)
+    Q, rows, patterns, _ = draw(rng, family, 20, 4, 12)
+    walls = rng.random(patterns.shape) < 0.5
+    floor = rng.uniform(0, 1.5, 12)
+    together, active = project_onto_cones(Q, rows, patterns, None, 0.0, walls)
+    cut, _ = project_onto_cones(Q, rows, patterns, None, floor, walls)
+    for k in range(12):
+        some = np.flatnonzero(walls[k])
+        alone, _ = project_onto_cones(Q[k : k + 1], rows[some], patterns[k : k + 1, some])
+        assert np.allclose(together[k], alone[0], atol=1e-11)
+        assert set(active[k]) <= {-1, *some}
+        if np.linalg.norm(alone) > floor[k]:
+            assert np.allclose(cut[k], alone[0], atol=1e-11)
+        else:
+            assert np.linalg.norm(cut[k]) <= floor[k] * (1 + 1e-12)

@@ -234,8 +234,8 @@ def test_prices_by_brute_force(seed):
         program = cp.Problem(cp.Maximize((pattern * t) @ X @ u), [inside, cp.norm(u) + mu @ cp.abs(u) <= 1])
         program.solve(solver="CLARABEL")
         highest = max(highest, program.value)
-    effort = (no_peaks(X), 100, 30, 3, np.random.default_rng(0))
-    _, prices, V, _ = find(X, t, np.zeros((0, d)), "penalized", *effort, feature_penalty=mu)
+    effort = (100, 30, 3, np.random.default_rng(0))
+    _, prices, V, _ = find(X, t[:, None], no_peaks(X), "penalized", *effort, feature_penalty=mu)
     assert np.isclose(prices.max(initial=0.0), highest, atol=1e-6)
     for price, v in zip(prices, V):
         attained = t @ np.maximum(X @ v, 0) / (np.sqrt(v @ v) + mu @ np.abs(v))

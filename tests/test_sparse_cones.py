@@ -211,3 +211,14 @@ def test_support_without_penalty_is_the_length_of_the_projection():
     _, G, rows, patterns, mu = draw(10, with_ones, 40, 5)
     V, _, _ = support(G, 0 * mu, rows, patterns)
     assert np.allclose(V, project_onto_cones(G, rows, patterns)[0], atol=1e-10)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_walls_constrain(family):
+    rng, Q, rows, patterns, mu = draw(5, family, 20, 4)
+    walls = rng.random(patterns.shape) < 0.5
+    V, active, _ = support(Q, mu, rows, patterns, walls=walls)
+    for k, v in enumerate(V):
+        some = np.flatnonzero(walls[k])
+        alone = support(Q[k : k + 1], mu, rows[some], patterns[k : k + 1, some])[0][0]
+        assert np.allclose(v, alone, atol=1e-9) and set(active[k]) <= {-1, *some}
