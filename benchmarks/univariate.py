@@ -113,9 +113,8 @@ def sizes(tol):
 def estimators(sets):
     """Rows: whole fits, with certificate; paths; cross-validation."""
     text = "| data | n | fit at 0.01 alpha_max, s | gap | path of 30 alphas, s | largest gap | cross-validation, s |"
-    text += (
-        " chosen alpha / alpha_max | knots | R2 on the held-out folds |\n|---|---|---|---|---|---|---|---|---|---|\n"
-    )
+    text += " chosen alpha / alpha_max | knots | R2 on the held-out folds |\n"
+    text += f"|{'---|' * 10}\n"
     for name, (x, y) in sets.items():
         X = x[:, None]
         largest = ReLUSplineRegressor().fit(X, y).alpha_max_

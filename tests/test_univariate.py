@@ -270,6 +270,30 @@ def test_tight_gaps_on_awkward_points(loss, seed):
         assert spline.status == "optimal" and spline.relative_gap <= 1e-8
 
 
+@pytest.mark.parametrize("loss", [Squared(), Huber(0.5), Huber(0.003)])
+@pytest.mark.parametrize(
+    "curve", [lambda u: np.sin(10 * u), lambda u: np.abs(u - 0.5), lambda u: 1.0 * (u > 0.5), lambda u: np.round(3 * u)]
+)
+def test_tight_gaps_without_noise(curve, loss):
+    """Symmetric and flat pieces, where knots come in ties and Huber's loss has little curvature."""
+    for n in (5, 37, 400, 887):
+        x = np.arange(n) * 1e4
+        line = Line(x, curve(np.linspace(0, 1, n)), np.ones(n), loss)
+        theta = fit_spline(line, 1e300).theta
+        for share in (0.3, 1e-2, 1e-4):
+            spline = fit_spline(line, share * np.abs(line.prices(theta)).max(), tol=1e-8)
+            assert spline.status == "optimal" and np.all(np.diff([h["objective"] for h in spline.history]) < 1e-9)
+
+
+def test_no_neuron_where_a_line_is_the_best_function():
+    """Repeated points whose means lie on a line: any alpha will do, however small."""
+    x = np.repeat([0.0, 1.0, 2.0, 3.0], 2)
+    y = 3 * x + np.tile([-1.0, 1.0], 4)
+    model = ReLUSplineRegressor(1e-3).fit(x[:, None], y)
+    assert model.alpha_max_ == 0 and len(model.knots_) == 0
+    assert spline_path(x[:, None], y, alphas=3).n_neurons.tolist() == [0, 0, 0]
+
+
 def test_interpolation_is_the_limit_of_small_alpha():
     """As alpha falls the spline of least total variation of the slope among those through all points (a linear
     program over values is not needed: the interpolant with knots at the points is it)."""

@@ -26,6 +26,8 @@ from convexnn.univariate.splines import Line, Spline, fit_spline
 SPLINE_LOSSES = ("squared", "huber")
 #: Larger than any alpha_max, and 0 times it is 0.
 NO_KNOTS = 1e300
+#: Prices no larger than this share of the largest that theta could have are zero.
+ROUNDING = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class Ramps(Enumeration):
 
     def check(self, X: NDArray, t: NDArray) -> float:
         """The largest price, max_j sum_i t_i (x_i - x_j)_+ in either direction, from the data alone.
+
+        A ramp at an end is linear on the data, and its price zero.
 
         Parameters
         ----------
@@ -51,10 +55,10 @@ class Ramps(Enumeration):
         """
         order = np.argsort(X[:, 0], kind="stable")
         x, t = X[order, 0], t[order]
-        steps = np.diff(x)
-        right = np.cumsum((np.cumsum(t[:0:-1])[::-1] * steps)[::-1])
-        left = np.cumsum(np.cumsum(t[:-1]) * steps)
-        return float(max(right.max(initial=0.0), left.max(initial=0.0)))
+        steps, inner = np.diff(x), (x > x[0]) & (x < x[-1])
+        right = np.append(np.cumsum((np.cumsum(t[:0:-1])[::-1] * steps)[::-1])[::-1], 0.0)
+        left = np.append(0.0, np.cumsum(np.cumsum(t[:-1]) * steps))
+        return float(np.maximum(right, left)[inner].max(initial=0.0))
 
 
 class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
@@ -210,6 +214,9 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
         line = Line(rows[order, 0], y[order], weights[order], loss)
         spline: Spline = fit_spline(line, NO_KNOTS)
         alpha_max = float(np.abs(line.prices(spline.theta)).max())
+        # Where the best line is the best function of x, prices are rounding.
+        if alpha_max <= ROUNDING * np.abs(spline.theta).sum() * np.ptp(line.x):
+            alpha_max = 0.0
         if alphas is None:
             even = _even_alpha_max(rows, y, loss, weights, line, order) if self.alpha == "auto" else 0.0
             sequence: Sequence[float] = [self._alpha(even, weights, weights)]

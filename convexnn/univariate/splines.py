@@ -28,10 +28,12 @@ from scipy.linalg import solveh_banded
 from convexnn.losses import Loss
 from convexnn.result import relative_gap
 
-# Where a loss is linear its Hessian gets this share of its largest.
+# Where a loss is linear its Hessian gets this share of its largest, or more while steps must be cut short.
 RIDGE = 1e-8
 # Rounds of dropping all wrong signs at once before a line search takes over.
 BULK = 12
+# A Newton decrement below this share of the objective is rounding; prices are as exact as its root.
+CONVERGED = 1e-26
 # Newton steps between two looks at the prices.
 NEWTON = 50
 # Evaluations of the gap without a better one after which rounding is said to have stopped the progress.
@@ -80,16 +82,20 @@ class Line:
         """Derivative of ``value``, shape (n_points,)."""
         return np.add.reduceat(self.weights * self.loss.gradient(self.y, z[self.group]), self.first)
 
-    def curvature(self, z: NDArray) -> NDArray:
-        """Second derivative of ``value``, kept above zero, shape (n_points,)."""
-        floor = RIDGE * self.loss.lipschitz
+    def curvature(self, z: NDArray, ridge: float) -> NDArray:
+        """Second derivative of ``value``, that of each sample at least this share of its largest; (n_points,)."""
+        floor = ridge * self.loss.lipschitz
         return np.add.reduceat(self.weights * np.maximum(self.loss.hessian(self.y, z[self.group]), floor), self.first)
 
     def prices(self, theta: NDArray) -> NDArray:
-        """sum_i theta_i (x_i - x_j)_+ at each point, for theta orthogonal to 1 and x; shape (n_points,)."""
+        """sum_i theta_i (x_i - x_j)_+ at each point, for theta orthogonal to 1 and x: zero at the ends.
+
+        Shape (n_points,).
+        """
         total = np.add.reduceat(theta, self.first)
         after = np.cumsum(total[:0:-1])[::-1]
-        return np.append(np.cumsum((after * np.diff(self.points))[::-1])[::-1], 0.0)
+        inner = np.cumsum((after * np.diff(self.points))[::-1])[-2::-1]
+        return np.concatenate([[0.0], inner, [0.0]])[: len(total)]
 
     def dual_bound(self, theta: NDArray, alpha: float) -> tuple[float, NDArray]:
         """The dual value of theta made feasible, and that theta: a lower bound for every spline, or network.
@@ -313,13 +319,13 @@ def _add_knots(prices, alpha, knots, signs):
 def _descend(line, alpha, knots, signs, fresh, values, tol):
     """The best spline with these knots or some of them, and its signs: Newton steps with exact line searches."""
     points, quadratic = line.points, line.loss.name == "squared"
-    n_steps = 0
+    n_steps, last, ridge = 0, np.inf, RIDGE
     while n_steps < NEWTON:
         n_steps += 1
         hats = _Hats(points, knots)
         c = values[hats.nodes]
         gradient = hats.adjoint(line.gradient(values)) + alpha * hats.jumps_adjoint(signs)
-        move = hats.newton_step(line.curvature(values), gradient)
+        move = hats.newton_step(line.curvature(values, ridge), gradient)
         turn = hats.jumps(move)
         against = fresh & (signs * turn <= 0)
         if against.any() and not against.all():
@@ -328,29 +334,35 @@ def _descend(line, alpha, knots, signs, fresh, values, tol):
         jumps = np.where(fresh, 0.0, hats.jumps(c))
         decrement = -float(gradient @ move)
         objective = line.value(values) + alpha * float(np.abs(jumps).sum())
-        if decrement <= (0.01 * tol) ** 2 * abs(objective) and not fresh.any() and not quadratic:
-            break
         wrong = signs * (jumps + turn) <= 0
+        stuck = decrement <= 1e-16 * objective and decrement >= 0.25 * last and not wrong.any()
+        if (stuck or decrement <= CONVERGED * objective) and not fresh.any() and not quadratic:
+            break
+        last = decrement
         if not wrong.any() and quadratic:
             values = hats @ (c + move)
             break
-        trial = _bulk(line, alpha, hats, knots, signs, c + move, wrong) if quadratic else None
-        if trial is not None and trial[3] < objective:
+        trial = _bulk(line, alpha, hats, knots, signs, c + move, wrong, ridge) if wrong.any() else None
+        if trial is not None and trial[3] < objective - (0.0 if quadratic else 0.25 * decrement):
             knots, signs, values = trial[:3]
-            break
+            fresh = np.zeros(len(knots), dtype=bool)
+            if quadratic:
+                break
+            continue
         t, hit = _line_search(line, alpha, hats, values, jumps, move, turn, fresh)
+        ridge = min(100 * ridge, 1.0) if t < 0.1 else max(0.01 * ridge, RIDGE)
         values = hats @ (c + t * move)
         jumps = jumps + t * turn
         keep = np.ones(len(knots), dtype=bool)
         keep[hit] = False
         keep &= jumps != 0
         knots, signs, fresh = knots[keep], np.sign(jumps[keep]), np.zeros(keep.sum(), dtype=bool)
-        if t == 0.0:
+        if t == 0.0 and not len(hit):
             break
     return knots, signs, values, n_steps
 
 
-def _bulk(line, alpha, hats, knots, signs, c, wrong):
+def _bulk(line, alpha, hats, knots, signs, c, wrong, ridge):
     """Drop all knots with wrong signs at once, again and again: knots, signs, values and objective, or None."""
     for _ in range(BULK):
         if not wrong.any():
@@ -361,7 +373,7 @@ def _bulk(line, alpha, hats, knots, signs, c, wrong):
         hats = _Hats(line.points, knots)
         values = hats @ c
         gradient = hats.adjoint(line.gradient(values)) + alpha * hats.jumps_adjoint(signs)
-        c = c + hats.newton_step(line.curvature(values), gradient)
+        c = c + hats.newton_step(line.curvature(values, ridge), gradient)
         wrong = signs * hats.jumps(c) <= 0
     return None
 
@@ -392,6 +404,9 @@ def _line_search(line, alpha, hats, values, jumps, move, turn, fresh):
     if slope(before) < 0:
         return end, np.flatnonzero(crossing == end)
     a, b = slope(begin), slope(before)
+    if a >= 0:
+        # Rounding: no way down. A change of slope that would vanish at once is rounding too.
+        return begin, np.flatnonzero(crossing <= 1e-12)
     for _ in range(60):
         t = begin - a * (before - begin) / (b - a) if b > a else begin
         s = slope(t) if begin < t < before else 0.0
