@@ -42,6 +42,13 @@ LISTED = [
         ["lift"],
     ),
     ("Solvers", "``convexnn.solvers.SOLVERS``; see :doc:`../extend/solver`.", "solvers", SOLVERS, []),
+    (
+        "Below the estimators for one feature",
+        "``convexnn.univariate``; see :doc:`../guide/one_feature`.",
+        "univariate",
+        {},
+        ["Line", "Spline", "fit_spline", "NarrowNetwork", "NarrowFit", "fit_narrow", "narrow_dictionary"],
+    ),
     ("The program", "What solvers and losses meet in.", "problem", {}, ["Design", "Problem"]),
 ]
 
