@@ -35,6 +35,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import qr_delete, solve_triangular
 
 from convexnn.result import relative_gap
 
@@ -44,7 +45,7 @@ LAYERS = {"relu": (2, 3, 4), "leaky_relu": (2, 3, 4), "abs": (2, 3, 4), "thresho
 STEPS = ("threshold", "sign")
 # Features closer than this, in units of the largest, are one.
 SAME_FEATURE = 1e-10
-# Singular values of the active features below this share of the largest count as linear dependence.
+# A feature whose part orthogonal to the active ones is below this share of its length depends on them.
 DEPENDENT = 1e-10
 
 
@@ -433,6 +434,8 @@ def _lasso(A, target, alpha, tol, max_iter):
     coef = np.zeros(A.shape[1])
     active = np.zeros(0, dtype=np.intp)
     sign = np.zeros(0)
+    # A[:, active] = Q R.
+    Q, R = np.zeros((len(A), 0)), np.zeros((0, 0))
     residual, n_iter = target.copy(), 0
     while n_iter < max_iter:
         prices = A.T @ residual
@@ -448,16 +451,23 @@ def _lasso(A, target, alpha, tol, max_iter):
         active, sign = np.append(active, new), np.append(sign, np.sign(prices[new]))
         while n_iter < max_iter:
             n_iter += 1
-            left, singular, right = np.linalg.svd(A[:, active], full_matrices=False)
-            rank = int(np.count_nonzero(singular > DEPENDENT * singular[0]))
-            if rank < len(active):
-                # A null vector: the new feature less its expansion in the others.
-                expansion = np.linalg.lstsq(A[:, active[:-1]], A[:, active[-1]], rcond=None)[0]
-                move = np.append(-expansion, 1.0) * sign[-1]
-                end = np.inf
-            else:
-                best = right.T @ ((left.T @ target - (right @ (alpha * sign)) / singular) / singular)
-                move, end = best - coef[active], 1.0
+            move, end = np.zeros(0), 1.0
+            if len(R) < len(active):
+                # The new feature, the last one, is not in the factorisation yet: orthogonalised, twice for rounding.
+                inside = Q.T @ A[:, new]
+                rest = A[:, new] - Q @ inside
+                inside += (again := Q.T @ rest)
+                rest -= Q @ again
+                size = np.linalg.norm(rest)
+                if size <= DEPENDENT * np.linalg.norm(A[:, new]):
+                    # A null vector: the new feature less its expansion in the others.
+                    move, end = np.append(-solve_triangular(R, inside), 1.0) * sign[-1], np.inf
+                else:
+                    Q = np.column_stack([Q, rest / size])
+                    R = np.block([[R, inside[:, None]], [np.zeros((1, len(R))), size]])
+            if end == 1.0:
+                best = solve_triangular(R, Q.T @ target - solve_triangular(R, alpha * sign, trans="T"))
+                move = best - coef[active]
             with np.errstate(divide="ignore", invalid="ignore"):
                 reach = np.where(sign * move < 0, -coef[active] / move, np.inf)
             t = min(end, reach.min())
@@ -466,6 +476,8 @@ def _lasso(A, target, alpha, tol, max_iter):
             coef[active] += t * move
             gone = reach <= t
             coef[active[gone]] = 0.0
+            for k in np.flatnonzero(gone[: len(R)])[::-1]:
+                Q, R = qr_delete(Q, R, k, which="col")
             active, sign = active[~gone], sign[~gone]
             residual = target - A[:, active] @ coef[active]
             if t == 1.0 or not len(active):
