@@ -11,6 +11,7 @@ from convexnn.plots import ArrangementDisplay, CertificateDisplay, ConvergenceDi
 from convexnn.result import Result
 from convexnn.scenario import ScenarioBound, scenario_bound
 from convexnn.selection import FeatureSelection, Selection, select_alpha, select_feature_penalty
+from convexnn.univariate import ReLUSplineRegressor, ReLUSplineRegressorCV, spline_path
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,8 @@ __all__ = [
     "NeuronDisplay",
     "Path",
     "PathDisplay",
+    "ReLUSplineRegressor",
+    "ReLUSplineRegressorCV",
     "Result",
     "ScenarioBound",
     "Selection",
@@ -45,4 +48,5 @@ __all__ = [
     "scenario_bound",
     "select_alpha",
     "select_feature_penalty",
+    "spline_path",
 ]

@@ -182,7 +182,7 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
             For unusable data or parameters.
         """
         coded = self._coded(X, y, sample_weight)
-        return _cross_validate(self, ConvexReLURegressor(1.0), coded, coded[1], sample_weight is not None, groups)
+        return cross_validate(self, ConvexReLURegressor(1.0), coded, coded[1], sample_weight is not None, groups)
 
 
 class ConvexReLUClassifierCV(ConvexReLUClassifier):
@@ -299,17 +299,17 @@ class ConvexReLUClassifierCV(ConvexReLUClassifier):
         coded = self._coded(X, y, sample_weight)
         code = coded[1] if len(self.classes_) > 2 else (coded[1] > 0).astype(int)
         labels = self.classes_[code]
-        return _cross_validate(self, ConvexReLUClassifier(1.0), coded, labels, sample_weight is not None, groups)
+        return cross_validate(self, ConvexReLUClassifier(1.0), coded, labels, sample_weight is not None, groups)
 
 
-def _cross_validate(model, single, coded, labels, weighted, groups):
+def cross_validate(model, single, coded, labels, weighted, groups):
     """Choose the alpha of a ...CV estimator and fit it.
 
     Parameters
     ----------
-    model : ConvexReLURegressorCV or ConvexReLUClassifierCV
+    model : ConvexReLURegressorCV, ConvexReLUClassifierCV or ReLUSplineRegressorCV
         What is being fitted.
-    single : ConvexReLURegressor or ConvexReLUClassifier
+    single : ConvexReLURegressor, ConvexReLUClassifier or ReLUSplineRegressor
         Takes over its settings; walks the paths, and is what scorers see.
     coded : tuple
         Checked data in the loss's coding.
@@ -334,7 +334,7 @@ def _cross_validate(model, single, coded, labels, weighted, groups):
         seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
     shared = set(single.get_params()) & set(model.get_params())
     single.set_params(**{name: getattr(model, name) for name in shared})
-    single.set_params(random_state=seed, certify=False, verbose=0)
+    _set(single, random_state=seed, certify=False, verbose=0)
     single.n_features_in_, single._dtype = model.n_features_in_, model._dtype
     classes = single.classes_ = getattr(model, "classes_", None)
     scorer = None if model.scoring is None else check_scoring(single, model.scoring)
@@ -411,17 +411,23 @@ def _cross_validate(model, single, coded, labels, weighted, groups):
     for k in range(best + 1):
         single.tol = tols[k]
         if k == best:
-            single.set_params(tol=model.tol, certify=model.certify, verbose=model.verbose)
+            _set(single, tol=model.tol, certify=model.certify, verbose=model.verbose)
         if (fit := next(walk, None)) is None:
             break
         path.append(fit)
     if len(path) <= best:
         # Out of time on the way: one more fit from there, which keeps at least what it starts from.
-        single.set_params(tol=model.tol, max_time=0.0, init=path[-1].network if path[-1].network.n_neurons else None)
+        init = path[-1].network if path[-1].network.n_neurons else None
+        _set(single, tol=model.tol, max_time=0.0, init=init)
         single.alpha = float(alphas[best])
         path.append(next(single._train(*coded)))
     model.path_ = path_of(path, classes)
     return model._keep(path[-1])
+
+
+def _set(single, **settings):
+    """Set those parameters that the estimator has."""
+    single.set_params(**{name: value for name, value in settings.items() if name in single.get_params()})
 
 
 def _advance(walk) -> tuple[Fit | None, float]:

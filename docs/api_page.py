@@ -11,6 +11,7 @@ from convexnn.solvers import SOLVERS
 #: Title, one sentence, and the modules of convexnn whose public names belong there.
 GROUPS = [
     ("Estimators", "scikit-learn's contract: fit, predict, certificate.", ["estimators"]),
+    ("One feature", "Networks as linear splines; see :doc:`../guide/one_feature`.", ["univariate"]),
     ("Paths and the choice of alpha", "Many alphas at once.", ["path", "cross_validation", "selection"]),
     ("Networks and results", "What a fit leaves behind.", ["network", "result"]),
     ("Certificates", "How far a network is from the best one.", ["certificate", "scenario"]),
@@ -41,6 +42,13 @@ LISTED = [
         ["lift"],
     ),
     ("Solvers", "``convexnn.solvers.SOLVERS``; see :doc:`../extend/solver`.", "solvers", SOLVERS, []),
+    (
+        "Below the estimators for one feature",
+        "``convexnn.univariate``; see :doc:`../guide/one_feature`.",
+        "univariate",
+        {},
+        ["Line", "Spline", "fit_spline", "NarrowNetwork", "NarrowFit", "fit_narrow", "narrow_dictionary"],
+    ),
     ("The program", "What solvers and losses meet in.", "problem", {}, ["Design", "Problem"]),
 ]
 

@@ -73,7 +73,7 @@ def test_links_between_files(path):
             assert (DOCS / "gallery" / (Path(target).stem + ".py")).exists(), target
 
 
-PAGES = ["index", "guide/certificate", "guide/options", "guide/choosing_alpha", "guide/sparsity"]
+PAGES = ["index", "guide/certificate", "guide/options", "guide/choosing_alpha", "guide/sparsity", "guide/one_feature"]
 
 
 @pytest.mark.parametrize("page", PAGES)
