@@ -113,9 +113,8 @@ def report(names, out):
         sys.exit(f"no rows of {', '.join(names)} in {out}: python -m benchmarks run SUITE makes them")
 
 
-def main(argv=None):
-    """Parse the command line."""
-    argv = sys.argv[1:] if argv is None else argv
+def command_line():
+    """The parser."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -129,6 +128,13 @@ def main(argv=None):
     reporter.add_argument("--out", default=HERE / "results", type=Path, metavar="DIR", help="where rows are kept")
     installer = commands.add_parser("install", help="make the rivals' environments")
     installer.add_argument("--envs", default="~/.cache/convexnn-bench", metavar="DIR", help="environments of rivals")
+    return parser
+
+
+def main(argv=None):
+    """Do what the command line says."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = command_line()
     args = parser.parse_args(argv)
     if args.command == "run":
         run(args, argv)

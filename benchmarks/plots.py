@@ -7,8 +7,15 @@ from pathlib import Path
 import numpy as np
 
 #: One colour for a method in every picture; others take the cycle's.
-COLOURS = {"convexnn": "#c1272d", "L-BFGS": "#0000a7", "SGD": "#7a7a7a", "Adam": "#eecc16", "AdamW": "#b08900"}
-COLOURS |= {"adelie": "#008176", "pyscnn": "#5e3c99", "cvxpy": "#6a9fb5", "skglm": "#e66101", "celer": "#d45087"}
+COLOURS = {
+    "convexnn": "#c1272d",
+    "convexnn Fista": "#f08080",
+    "convexnn fista": "#f08080",
+    "convexnn newton": "#7b1113",
+}
+COLOURS |= {"L-BFGS": "#0000a7", "SGD": "#7a7a7a", "Adam": "#eecc16", "AdamW": "#b08900", "adelie": "#008176"}
+COLOURS |= {"pyscnn": "#5e3c99", "cvxpy (CLARABEL)": "#6a9fb5", "cvxpy (SCS)": "#1f4e5f", "skglm": "#e66101"}
+COLOURS |= {"celer": "#d45087", "MLP adam": "#a6761d", "MLP lbfgs": "#66a61e"}
 
 
 def colour(method, k):
@@ -35,11 +42,25 @@ def drawn(path, n_panels, width=4.6, height=3.4, columns=3):
     return figure, list(axes.flat[:n_panels])
 
 
-def kept(figure, path):
-    """Write PNG and SVG; the Markdown line that shows the former."""
+def kept(figure, path, legend=False):
+    """Write PNG and SVG, with one legend for all panels below them; the Markdown line that shows the former."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
+    for axis in figure.axes:
+        axis.xaxis.set_minor_formatter(NullFormatter())
     figure.tight_layout()
+    if legend:
+        shown = {}
+        for axis in figure.axes:
+            for handle, name in zip(*axis.get_legend_handles_labels()):
+                shown.setdefault(name, handle)
+        lines = -(-len(shown) // 4)
+        room = 0.1 + 0.19 * lines
+        height = figure.get_figheight()
+        figure.set_figheight(height + room)
+        figure.subplots_adjust(bottom=(figure.subplotpars.bottom * height + room) / (height + room))
+        figure.legend(shown.values(), shown.keys(), loc="lower center", ncol=4, fontsize=7, frameon=False)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix(".png"), dpi=110, metadata={"Software": None})
@@ -49,7 +70,7 @@ def kept(figure, path):
 
 
 def gaps(path, panels, label="relative gap"):
-    """Points (seconds, relative gap) of methods, joined, one panel a problem.
+    """Points (seconds, relative gap) of methods, and the least gap by each time as a line, one panel a problem.
 
     Parameters
     ----------
@@ -70,11 +91,12 @@ def gaps(path, panels, label="relative gap"):
         for k, (method, points) in enumerate(methods.items()):
             points = sorted((s, max(gap, 1e-12)) for s, gap in points if np.isfinite(s))
             if points:
-                axis.loglog(*zip(*points), "o-", ms=4, lw=1, label=method, color=colour(method, k), alpha=0.85)
+                seconds, values = zip(*points)
+                axis.loglog(seconds, values, "o", ms=4, label=method, color=colour(method, k), alpha=0.85)
+                axis.step(seconds, np.minimum.accumulate(values), where="post", lw=0.8, color=colour(method, k))
         axis.axhline(1e-6, color="black", lw=0.7, ls=":")
         axis.set(title=title, xlabel="seconds", ylabel=label)
-    axes[0].legend(fontsize=7)
-    return kept(figure, path)
+    return kept(figure, path, legend=True)
 
 
 def times(path, panels):
@@ -106,11 +128,12 @@ def times(path, panels):
                 axis.plot(seconds[-1], values[-1], "o", ms=3, color=colour(method, k))
         for (label, bound), style in zip(bounds.items(), ("-", "--", ":")):
             axis.axhline(bound, color="black", lw=0.9, ls=style, label=label)
-        low = min([lowest, *bounds.values()])
+        # From the best bound up: what lies between it and the lowest curve is what nobody knows.
+        bound = max(bounds.values(), default=0.98 * lowest)
+        span = max(lowest - bound, 2e-3 * abs(lowest))
         axis.set(title=title, xlabel="seconds", ylabel="objective (N)", xscale="log")
-        axis.set_ylim(low - 0.05 * abs(lowest), lowest * 1.5)
-    axes[0].legend(fontsize=6)
-    return kept(figure, path)
+        axis.set_ylim(bound - 0.15 * span, lowest + 1.5 * span)
+    return kept(figure, path, legend=True)
 
 
 def profile(path, panels, label="share of problems"):
@@ -141,8 +164,7 @@ def profile(path, panels, label="share of problems"):
         left = min(ends, default=1.0)
         axis.set(title=title, xlabel=abscissa, ylabel=label, xscale="log", ylim=(-0.02, 1.02))
         axis.set_xlim(max(0.8 * left, 1e-3), right)
-    axes[0].legend(fontsize=6)
-    return kept(figure, path)
+    return kept(figure, path, legend=True)
 
 
 def bars(path, ratios, label):

@@ -91,7 +91,7 @@ class Table:
         row = row | dict(zip(STAMP, [processor(), self.threads, line, self.commit, self.command, now]))
         if unknown := set(row) - set(self.columns):
             raise ValueError(f"row must have the columns {self.columns}, got {sorted(unknown)} as well.")
-        row = {name: number(text(row.get(name))) for name in self.columns}
+        row = {name: number(text(row.get(name)), name) for name in self.columns}
         new = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", newline="") as file:
@@ -110,11 +110,13 @@ def stored(path):
     # Traces are long cells.
     csv.field_size_limit(10**8)
     with open(path, newline="") as file:
-        return [{key: number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        return [{key: number(value, key) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def number(value):
-    """A cell as a float where it is one, None where it is empty."""
+def number(value, column=""):
+    """A cell as a float where it is one, None where it is empty; stamps stay text (a commit may look like 66455e9)."""
+    if column in STAMP:
+        return value
     try:
         return float(value) if value != "" else None
     except ValueError:

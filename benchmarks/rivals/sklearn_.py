@@ -1,7 +1,8 @@
 """scikit-learn's MLPRegressor and MLPClassifier: their hidden biases are outside the weight decay, another objective.
 
-Graded by (N), in which hidden biases count. Both minimise the mean loss plus alpha / (2 n_samples) times the squared
-weights, so that alpha is ours; the classifier's loss is the log loss.
+Graded by (N), in which hidden biases count, after each neuron got the scale at which it costs least there, which
+changes no prediction. Both minimise the mean loss plus alpha / (2 n_samples) times the squared weights when batches
+hold all rows, so that alpha is ours; the classifier's loss is the log loss.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def train(training, args, runs):
     for run in runs:
         kind, y = (MLPRegressor, training.y) if training.loss == "squared" else (MLPClassifier, training.y > 0)
         adam = "adam" in run["method"]
-        options = dict(learning_rate_init=run["step"], batch_size=min(n, 200)) if adam else {}
+        options = dict(learning_rate_init=run["step"], batch_size=n) if adam else {}
         model = kind(
             hidden_layer_sizes=(run["width"],),
             alpha=training.alpha,
@@ -42,16 +43,14 @@ def train(training, args, runs):
             begin = perf_counter() - seconds
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                for _ in range(max(2000 // n, 1) if adam else 1):
+                for _ in range(30 if adam else 1):
                     if adam:
-                        model.partial_fit(
-                            X, y, **({} if kind is MLPRegressor else {"classes": np.array([False, True])})
-                        )
+                        model.partial_fit(X, y, **classes)
                     else:
                         model.fit(X, y)
             seconds = perf_counter() - begin
             (W, a), (b, c) = model.coefs_, model.intercepts_
-            now = W.T.copy(), b.copy(), a[:, 0].copy(), float(c[0])
+            now = balanced(W.T, b, a[:, 0], float(c[0]))
             value = training.objective(now)
             if not trace or value < trace[-1][1] * (1 - 1e-9):
                 trace.append((seconds, value))
@@ -59,3 +58,12 @@ def train(training, args, runs):
             elif not adam:
                 break
         yield run, network, trace
+
+
+def balanced(W, b, a, c):
+    """The same network with |(w_j, b_j)| = |a_j|."""
+    inner, outer = np.sqrt(np.sum(W * W, axis=1) + b * b), np.abs(a)
+    t = np.sqrt(outer / np.where(inner > 0, inner, 1.0))
+    alive = (inner > 0) & (outer > 0)
+    scale, back = np.where(alive, t, 0.0), np.where(alive, 1 / np.where(alive, t, 1.0), 0.0)
+    return scale[:, None] * W, scale * b, back * a, c

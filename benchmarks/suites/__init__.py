@@ -2,7 +2,7 @@
 
 A suite has TITLE and QUESTION, for its page; OPTIONS, a dictionary of its own options; COLUMNS and KEY of its rows;
 ``rows(args, table)``, which yields (row, pins of the rival's environment) for what ``table`` has not;
-``headline(row)``, words of progress; and ``report(rows, folder)``, the lines of its page, with pictures put into ``folder``.
+``headline(row)``, words of progress; and ``report(rows, folder)``, the lines of its page, with pictures in ``folder``.
 """
 
 from __future__ import annotations

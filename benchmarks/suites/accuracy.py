@@ -176,7 +176,7 @@ def table(rows, task, value, digits):
             cells = [f"**{cell}**" if s == signed.min() else cell for cell, s in zip(cells, signed)]
         ranks.append(rankdata(signed))
         everything.append(values)
-        lines.append(f"| {name} | {first['rows']}, {first['features']} | {len(splits)} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {first['rows']:.0f}, {first['features']:.0f} | {len(splits)} | {' | '.join(cells)} |")
     if ranks:
         last = np.mean(ranks, axis=0) if value in ("error", "accuracy") else np.mean(everything, axis=0)
         word = "mean rank" if value in ("error", "accuracy") else "mean"

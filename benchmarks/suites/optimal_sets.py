@@ -4,7 +4,9 @@ ReLU networks on UCI sets, targets -1 and 1, squared loss, 500 random gates, alp
 rows, 5 % validation and 15 % training rows, five seeds from 650 on; features as they are, no biases. All optima share
 the predictions and the directions of their neurons, v_k = s_k q_k with s >= 0 and sum_k s_k A_k q_k = z [1]_. Among
 them: the one of least Euclidean norm ("min L2"), an extreme point with few neurons, and those of least squared error on
-the validation and on the test rows: the last is what no honest choice can exceed by much.
+the validation and on the test rows: the last is what no honest choice can exceed by much. Beside them, marked: the
+least test error of all networks with the same *training predictions*, from any block whose price is at least half of
+alpha and without a condition on the norm; such networks need not be optimal, as their objectives show.
 
 References
 ----------
@@ -38,18 +40,53 @@ OPTIONS = {
 COLUMNS = ["set", "seed", "n", "d", "alpha", "method", "seconds", "objective", "bound", "cone violation", "neurons"]
 COLUMNS += ["validation error", "test accuracy"]
 KEY = ["set", "seed", "method"]
-VARIANTS = ("fit", "min L2", "extreme point", "least validation error", "least test error")
+VARIANTS = ("fit", "min L2", "extreme point", "least validation error", "least test error", "same predictions only")
+#: Prices this close to alpha, relatively, count as equal to it.
+PRICE = 1e-5
 
 
-def variants(program, coef, X_validation, y_validation, X_test, y_test):
-    """Coefficients of optimal networks, from one of them.
+def directions(program, theta, least):
+    """Blocks whose price is at least that share of alpha, and the unit vectors q_k that have it.
 
     Parameters
     ----------
     program : Program
         The restricted program.
-    coef : array of shape (n_blocks, n_features)
-        An optimum.
+    theta : array of shape (n_samples,)
+        Its dual solution.
+    least : float
+        Share of alpha.
+
+    Returns
+    -------
+    blocks : array of shape (n_found,)
+    q : array of shape (n_found, n_features)
+    """
+    G = program.signs[:, None] * (program.D[:, program.pattern].T @ (theta[:, None] * program.X))
+    blocks, q = [], []
+    for k in np.flatnonzero(np.linalg.norm(G, axis=1) >= least * program.alpha):
+        normals = (program.unit * program.sides[:, [program.pattern[k]]]).T
+        inside = G[k] + normals @ nnls(normals, -G[k], maxiter=10_000)[0]
+        size = np.linalg.norm(inside)
+        # Neighbouring cells share what lies on their boundary: one direction and sign counts once.
+        known = [
+            j for j, other in zip(blocks, q) if program.signs[j] == program.signs[k] and inside @ other > size - 1e-9
+        ]
+        if size >= least * program.alpha and not known:
+            blocks.append(k)
+            q.append(inside / size)
+    return np.array(blocks, dtype=int), np.array(q).reshape(-1, program.X.shape[1])
+
+
+def variants(program, coef, theta, X_validation, y_validation, X_test, y_test):
+    """Coefficients of optimal networks, from one of them and the dual solution.
+
+    Parameters
+    ----------
+    program : Program
+        The restricted program.
+    coef, theta : arrays of shape (n_blocks, n_features), (n_samples,)
+        Optima of the program and of its dual.
     X_validation, y_validation, X_test, y_test : arrays
         Where errors are to be least.
 
@@ -58,40 +95,42 @@ def variants(program, coef, X_validation, y_validation, X_test, y_test):
     found : dict
         From the names in VARIANTS to coefficients.
     """
-    lengths = np.linalg.norm(coef, axis=1)
-    # Directions of the optimal blocks: those of the fit. Others whose price is alpha as well may be missing.
-    active = np.flatnonzero(lengths > 1e-9 * lengths.max())
-    q = coef[active] / lengths[active, None]
-    signs = program.signs[active]
-    M = np.maximum(program.X @ q.T, 0.0) * signs
-    z, weight = M @ lengths[active], 1e4
 
-    def least(F, y):
-        """s >= 0 of least |F s - y|^2 with M s = z and the same sum of lengths, which a heavy weight enforces."""
-        scale = weight * max(np.linalg.norm(F), 1.0) / max(np.linalg.norm(M), 1e-300)
-        ones = np.full((1, len(active)), np.linalg.norm(M) / np.sqrt(len(active)))
-        left = np.vstack([F, scale * M, scale * ones])
-        right = np.concatenate([y, scale * z, scale * ones @ lengths[active]])
-        return nnls(left, right, maxiter=100 * len(active))[0]
+    def outputs(X, blocks, q):
+        return np.maximum(X @ q.T, 0.0) * program.signs[blocks]
 
-    def outputs(X):
-        return np.maximum(X @ q.T, 0.0) * signs
+    def least(F, y, M, z):
+        """s >= 0 of least |F s - y|^2 with M s = z, which a heavy weight enforces."""
+        scale = 1e4 * max(np.linalg.norm(F), 1.0) / max(np.linalg.norm(M), 1e-300)
+        return nnls(np.vstack([F, scale * M]), np.concatenate([y, scale * z]), maxiter=1000 * M.shape[1])[0]
 
+    def assembled(blocks, q, s):
+        V = np.zeros_like(coef)
+        V[blocks] = s[:, None] * q
+        return V
+
+    z = program.y - program.residual(coef)
+    blocks, q = directions(program, theta, 1 - PRICE)
+    # Predictions and the sum of lengths are those of the fit.
+    M = outputs(program.X, blocks, q)
+    M = np.vstack([M, np.full((1, len(blocks)), np.linalg.norm(M) / np.sqrt(len(blocks)))])
+    target = np.append(z, M[-1, 0] * np.linalg.norm(coef, axis=1).sum())
     # Among the optima every linear function has its least value at an extreme point.
-    slope = np.random.default_rng(0).standard_normal(len(active))
-    corner = linprog(slope, A_eq=np.vstack([M, np.ones(len(active))]), b_eq=np.append(z, lengths[active].sum()))
-    scales = {
-        "fit": lengths[active],
-        "min L2": least(np.eye(len(active)), np.zeros(len(active))),
-        "extreme point": corner.x if corner.x is not None else lengths[active],
-        "least validation error": least(outputs(X_validation), y_validation),
-        "least test error": least(outputs(X_test), y_test),
+    slope = np.random.default_rng(0).standard_normal(len(blocks))
+    start = least(np.zeros((1, len(blocks))), np.zeros(1), M, target)
+    corner = linprog(slope, A_eq=M, b_eq=M @ start)
+    some = directions(program, theta, 0.5)
+    loose = least(outputs(X_test, *some), y_test, outputs(program.X, *some), z)
+    return {
+        "fit": coef,
+        "min L2": assembled(blocks, q, least(np.eye(len(blocks)), np.zeros(len(blocks)), M, target)),
+        "extreme point": assembled(blocks, q, corner.x if corner.x is not None else start),
+        "least validation error": assembled(
+            blocks, q, least(outputs(X_validation, blocks, q), y_validation, M, target)
+        ),
+        "least test error": assembled(blocks, q, least(outputs(X_test, blocks, q), y_test, M, target)),
+        "same predictions only": assembled(*some, loose),
     }
-    found = {}
-    for name, s in scales.items():
-        found[name] = np.zeros_like(coef)
-        found[name][active] = s[:, None] * q
-    return found
 
 
 def rows(args, table):
@@ -116,7 +155,7 @@ def rows(args, table):
             parts = (X[validation], y[validation], X[test], y[test])
             first |= {"n": len(train), "d": X.shape[1], "alpha": program.alpha}
             first["seconds"] = result.history[-1]["seconds"] if result.history else 0.0
-            for method, coef in variants(program, result.coef, *parts).items():
+            for method, coef in variants(program, result.coef, result.theta, *parts).items():
                 judged = program.judge(coef, result.theta)
                 judged.pop("as ReLU net")
                 outputs = [np.maximum(part @ coef.T, 0.0) @ program.signs for part in parts[::2]]
@@ -140,16 +179,19 @@ def report(rows, folder):
         own = [row for row in rows if row["set"] == name]
         accuracy = {m: [row["test accuracy"] for row in own if row["method"] == m] for m in VARIANTS}
         medians = [100 * np.median(values) for values in accuracy.values()]
-        worst = max(row["objective"] / row["bound"] - 1 for row in own)
+        excess = {m: max(row["objective"] / row["bound"] - 1 for row in own if row["method"] == m) for m in VARIANTS}
+        worst = max(excess[m] for m in VARIANTS[:-1])
         neurons = [np.median([row["neurons"] for row in own if row["method"] == m]) for m in VARIANTS]
-        spread = max(medians) - min(medians)
+        spread = max(medians[:-1]) - min(medians[:-1])
         lines.append([name, f"{own[0]['n']:.0f}, {own[0]['d']:.0f}", *(f"{m:.1f}" for m in medians), f"{spread:.1f}"])
-        lines[-1] += [f"{neurons[1]:.0f}, {neurons[2]:.0f}", f"{worst:.0e}"]
+        lines[-1] += [f"{neurons[1]:.0f}, {neurons[2]:.0f}", f"{worst:.0e}", f"{excess[VARIANTS[-1]]:.0e}"]
         panels[name] = {method: [100 * v for v in values] for method, values in accuracy.items()}
-    heads = ["set", "training rows, d", *VARIANTS, "largest difference", "neurons: min L2, extreme", "largest gap"]
+    heads = ["set", "training rows, d", *VARIANTS, "largest difference", "neurons: min L2, extreme"]
+    heads += ["largest gap", "gap of the last"]
     return [
-        "Test accuracy in percent, median over the splits. Largest gap: objective over the best lower bound, minus "
-        "one, of all variants: all of them are optimal to that accuracy.",
+        "Test accuracy in percent, median over the splits. Largest gap: objective over the best lower bound, minus 1, "
+        f"of all variants but the last ({VARIANTS[-1]}), which is not held to be optimal; its largest gap is beside "
+        "it. Largest difference: of the medians, without the last.",
         "",
         *markdown(heads, lines),
         "",

@@ -24,7 +24,7 @@ SHARES = [0.3, 0.1, 0.03, 0.01, 0.003, 0.001]
 OPTIONS = {
     "sets": (["all"], ["all"], "data sets"),
     "shares": (SHARES, SHARES, "alpha over the smallest alpha without neurons"),
-    "every": (1, 10, "every so many problems of the list"),
+    "every": (1, 10, "one problem of so many, drawn with seed 0"),
     "widths": ([200], [200], "neurons of gradient rivals"),
     "steps": (3, 2, "step sizes of each method, its default first"),
     "seeds": (1, 1, "seeds of gradient rivals"),
@@ -40,7 +40,10 @@ def rows(args, table):
     """Problem by problem, so that a run that is ended early has whole ones."""
     every = uci_protocol.names(args.data) or ["iris", "wine", "breast_cancer", "digits"]
     names = every if args.sets == ["all"] else args.sets
-    problems = [(name, share) for name in names for share in args.shares][:: args.every]
+    problems = [(name, share) for name in names for share in args.shares]
+    # A fixed part: drawn by a seed, in the order of the list.
+    order = np.random.default_rng(0).permutation(len(problems))[: -(-len(problems) // args.every)]
+    problems = [problems[k] for k in sorted(order)]
     for k, (name, share) in enumerate(problems):
         log(f"problem {k + 1} of {len(problems)}: {name}, {share:g}")
         try:

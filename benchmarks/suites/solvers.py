@@ -38,9 +38,9 @@ TARGETS = (1e-4, 1e-6)
 CAPTION = (
     "Relative gap: objective over the best lower bound of any method's dual point, minus one (negative: weights left "
     "their cones). Own bound: one minus the bound by the method's own dual point (its residuals where it has none) "
-    "over its objective. As ReLU net: relative gap of the ReLU network with these weights. Cone violation: largest distance "
-    "to the wrong side, per unit of the block's norm and of the row's. All recomputed in float64 from returned weights "
-    "by benchmarks/referee.py."
+    "over its objective. As ReLU net: relative gap of the ReLU network with these weights. Cone violation: largest "
+    "distance to the wrong side, per unit of the block's norm and of the row's. All recomputed in float64 from "
+    "returned weights by benchmarks/referee.py."
 )
 
 
@@ -151,7 +151,7 @@ def report(rows, folder):
             proved = certified(own, method)
             ratio_rows.append([title, method, *shown, f"{proved:.2f} s" if np.isfinite(proved) else "-", why])
             words = (
-                f"{ratios[-1]:.2g}" if np.isfinite(ratios[-1]) else "left out" if "left out" in why else "not reached"
+                f"{ratios[-1]:.3g}" if np.isfinite(ratios[-1]) else "left out" if "left out" in why else "not reached"
             )
             if not why.startswith(("not available", "left out")):
                 bars[method] = ratios[-1], words
@@ -177,8 +177,9 @@ def report(rows, folder):
         plots.gaps(folder / "solvers_gaps", panels),
     ]
     words = (
-        "Seconds until the objective is within 1e-4 and 1e-6 of the best lower bound, from either side (from below: the "
-        "weights left their cones), and the value of the ReLU network of the weights is not above that; in brackets as multiples of the time that Newton takes to a *proved* gap of 1e-6."
+        "Seconds until the objective is within 1e-4 and 1e-6 of the best lower bound, from either side (from below: "
+        "the weights left their cones), and the value of the ReLU network of the weights is not above that; in "
+        "brackets as multiples of the time that Newton takes to a *proved* gap of 1e-6."
     )
     return [words, "", *markdown(heads, ratio_rows), "", *pictures, *parts, "", CAPTION]
 
