@@ -13,6 +13,8 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 #: Pinned wherever torch is installed; its CPU build is enough.
 TORCH = "torch==2.13.0"
+#: Seconds for a process to start and import its packages, on a slow machine.
+STARTUP = 15.0
 
 
 def ensure(pins, folder):
@@ -65,7 +67,7 @@ def call(module, python, arrays, threads, max_time):
     threads : int
         BLAS and OpenMP threads.
     max_time : float
-        Seconds after which the process is ended.
+        Seconds after which the process is ended; STARTUP more are for its imports.
 
     Returns
     -------
@@ -82,7 +84,9 @@ def call(module, python, arrays, threads, max_time):
         source, destination = Path(folder, "in.npz"), Path(folder, "out.npz")
         np.savez(source, **arrays)
         command = [python, "-m", module, str(source), str(destination)]
-        options = dict(env=environment, check=True, capture_output=True, timeout=max_time, text=True, cwd=ROOT)
+        options = dict(
+            env=environment, check=True, capture_output=True, timeout=max_time + STARTUP, text=True, cwd=ROOT
+        )
         try:
             subprocess.run(command, **options)
             with np.load(destination) as out:

@@ -46,7 +46,8 @@ def convex(program, args):
             repeats=args.repeats,
         )
         try:
-            out = call(__name__, python, arrays, args.threads, args.max_time)
+            # Five runs or so in one process, at least.
+            out = call(__name__, python, arrays, args.threads, 3 * args.max_time)
         except RuntimeError as error:
             yield method, f"{dtype}, {error}", np.inf, None, None
             continue
