@@ -7,12 +7,8 @@ from pathlib import Path
 import numpy as np
 
 #: One colour for a method in every picture; others take the cycle's.
-COLOURS = {
-    "convexnn": "#c1272d",
-    "convexnn Fista": "#f08080",
-    "convexnn fista": "#f08080",
-    "convexnn newton": "#7b1113",
-}
+COLOURS = {"convexnn": "#c1272d", "convex ReLU": "#c1272d", "convexnn newton": "#7b1113"}
+COLOURS |= dict.fromkeys(["convexnn Fista", "convexnn fista"], "#f08080")
 COLOURS |= {"L-BFGS": "#0000a7", "SGD": "#7a7a7a", "Adam": "#eecc16", "AdamW": "#b08900", "adelie": "#008176"}
 COLOURS |= {"pyscnn": "#5e3c99", "cvxpy (CLARABEL)": "#6a9fb5", "cvxpy (SCS)": "#1f4e5f", "skglm": "#e66101"}
 COLOURS |= {"celer": "#d45087", "MLP adam": "#a6761d", "MLP lbfgs": "#66a61e"}
@@ -20,9 +16,8 @@ COLOURS |= {"celer": "#d45087", "MLP adam": "#a6761d", "MLP lbfgs": "#66a61e"}
 
 def colour(method, k):
     """Colour of a method by the beginning of its name."""
-    return next(
-        (c for name, c in sorted(COLOURS.items(), key=lambda x: -len(x[0])) if method.startswith(name)), f"C{k}"
-    )
+    found = [name for name in COLOURS if method.startswith(name)]
+    return COLOURS[max(found, key=len)] if found else f"C{k}"
 
 
 def drawn(path, n_panels, width=4.6, height=3.4, columns=3):
@@ -160,7 +155,8 @@ def profile(path, panels, label="share of problems"):
             solved = values[np.isfinite(values)]
             x = np.concatenate([[1e-9], solved, [right]])
             y = np.concatenate([[0], np.arange(1, len(solved) + 1), [len(solved)]]) / len(values)
-            axis.step(x, y, where="post", label=method, color=colour(method, k), lw=2 if "convexnn" in method else 1)
+            style = dict(color=colour(method, k), ls="--" if "default" in method else "-")
+            axis.step(x, y, where="post", label=method, lw=2 if "convexnn" in method else 1, **style)
         left = min(ends, default=1.0)
         axis.set(title=title, xlabel=abscissa, ylabel=label, xscale="log", ylim=(-0.02, 1.02))
         axis.set_xlim(max(0.8 * left, 1e-3), right)
@@ -200,8 +196,8 @@ def bars(path, ratios, label):
     return kept(figure, path)
 
 
-def strips(path, panels, label):
-    """One point a seed beside a line for the convex value.
+def strips(path, panels, label, floor=None):
+    """One point a seed for each method, side by side.
 
     Parameters
     ----------
@@ -211,6 +207,8 @@ def strips(path, panels, label):
         From a title to a dictionary from methods to lists of numbers.
     label : str
         Of the ordinate.
+    floor : float, optional
+        Draw logarithms, of this where a number is smaller.
 
     Returns
     -------
@@ -221,9 +219,10 @@ def strips(path, panels, label):
     for axis, (title, methods) in zip(axes, panels.items()):
         for k, (method, values) in enumerate(methods.items()):
             jitter = k + np.linspace(-0.2, 0.2, len(values))
+            values = values if floor is None else np.maximum(values, floor)
             axis.plot(jitter, values, "o", ms=4, color=colour(method, k), alpha=0.8)
         axis.set_xticks(range(len(methods)), list(methods), fontsize=7, rotation=20)
-        axis.set(title=title, ylabel=label, yscale="symlog")
+        axis.set(title=title, ylabel=label, yscale="linear" if floor is None else "log")
     return kept(figure, path)
 
 

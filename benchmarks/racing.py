@@ -39,7 +39,7 @@ def opened(name, share, args, table, intercept=True, loss=None):
     return training
 
 
-def thin(trace, n_points=150):
+def thin(trace, n_points=80):
     """A trace with about that many points, dense early in time and where the objective still falls; as text."""
     trace = [point for point in trace if np.isfinite(point[1])]
     if not trace:

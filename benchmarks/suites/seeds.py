@@ -72,5 +72,5 @@ def report(rows, folder):
         "",
         *markdown(heads, lines),
         "",
-        plots.strips(folder / "seeds", panels, "excess over the convex value, %") if panels else "",
+        plots.strips(folder / "seeds", panels, "excess, % (shown as 1e-6 at least)", 1e-6) if panels else "",
     ]
