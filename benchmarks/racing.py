@@ -71,7 +71,11 @@ def ours(name, share, training, args, table, kinds=("adaptive",), more=None, see
         if row in table:
             continue
         options = dict(tol=args.tol, max_time=args.max_time, random_state=seed)
-        model, seconds = convexnn_.fitted(training, **options, **OURS[kind])
+        try:
+            model, seconds = convexnn_.fitted(training, **options, **OURS[kind])
+        except Exception as error:  # one failure is a row, not the end of a run of hours
+            yield row | {"status": f"failed: {error!r}", "trace": "[]"}, []
+            continue
         network = convexnn_.weights(model.network_)
         row |= training.judge(network) | {"seconds": seconds, "status": model.result_.status}
         # What the history says counts only as far as the weights confirm it.
@@ -103,7 +107,8 @@ def gradient(name, share, training, args, table, limit, methods=None):
                 row = begun | {key: run[key] for key in ("method", "width", "step", "seed")}
                 row |= training.judge(network) | {"seconds": trace[-1][0], "trace": thin(trace), "status": ""}
                 yield row, module.PINS
-        except RuntimeError as error:
+        except Exception as error:  # as above
+            error = error if isinstance(error, RuntimeError) else f"failed: {error!r}"
             log("  ", rival, str(error))
             for method in dict.fromkeys(run["method"] for run in runs):
                 row = begun | {"method": method, "width": None, "step": None, "seed": 0, "status": str(error)}

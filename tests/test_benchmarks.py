@@ -287,6 +287,13 @@ def test_tuned_and_untuned():
     found, n_problems = profile.arrivals(rows + runs_of("convexnn adaptive", [(None, 0, 1.0, 0.25)], None), 0.5)
     assert n_problems == 1 and found["SGD"][0] == 1.0 and found["convexnn adaptive"][0] == 0.25
     assert found["Adam, tuned"][0] == np.inf == found["Adam, default"][0]
+    # A method that has no run on one of two problems has not solved it.
+    other = [
+        row | {"set": "b"} for row in runs_of("SGD", [(1e-3, 0, 1.0, 0.1)]) + runs_of("L-BFGS", [(None, 0, 1.5, 1.0)])
+    ]
+    found, n_problems = profile.arrivals(rows + other, 1.0)
+    assert n_problems == 2 and {len(times) for times in found.values()} == {2}
+    assert found["L-BFGS"].tolist() == [np.inf, 1.0] and found["Adam, tuned"].tolist() == [0.5, np.inf]
     found, _ = profile.arrivals(rows, 1.0)
     assert found["Adam, tuned"][0] == 0.5 and found["Adam, default"][0] == np.inf
 
@@ -395,6 +402,29 @@ def test_a_small_run(name, tmp_path, monkeypatch, capsys):
         assert "not installed: offline" in first
     if name == "solvers":
         assert "not available" in page and "not installed" in page
+
+
+def test_a_failure_is_a_row(tmp_path, monkeypatch, capsys):
+    def broken(*args, **options):
+        raise ZeroDivisionError("out of luck")
+
+    monkeypatch.setattr(convexnn_, "fitted", broken)
+    monkeypatch.setattr(convexnn_, "alpha_max", lambda training: 10.0)
+    monkeypatch.setattr(racing.rivals.load("scipy"), "lbfgs", broken)
+    for rival in ("torch", "sklearn"):
+        monkeypatch.setattr(racing.rivals.load(rival), "train", broken)
+    monkeypatch.setattr(solvers.rivals.load("cvxpy"), "convex", broken)
+    for argv in (
+        ["run", "profile", *SMOKE["profile"].split()],
+        ["run", "global", *SMOKE["global"].split()],
+        ["run", "solvers", "--sizes", "20x2:5", "--rivals", "cvxpy"],
+    ):
+        command.main([*argv, "--quick", "--out", str(tmp_path)])
+        rows = records.stored(tmp_path / "quick" / f"{argv[1]}.csv")
+        assert len(rows) > 1 and all(row["objective"] is None for row in rows)
+        assert all("out of luck" in (row.get("status") or row.get("setting")) for row in rows)
+    command.main(["report", "--out", str(tmp_path)])
+    assert "No set has a row of ours yet." in capsys.readouterr().out
 
 
 def test_a_run_that_was_ended_goes_on(tmp_path, monkeypatch):

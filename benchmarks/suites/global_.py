@@ -76,7 +76,7 @@ def rows(args, table):
                 break
             yield from racing.ours(name, share, training, args, table, more=judged(training, args))
             mine = table.find(set=name, share=share, rival="convexnn")[0]
-            yield from racing.gradient(name, share, training, args, table, max(mine["seconds"], args.floor))
+            yield from racing.gradient(name, share, training, args, table, max(mine["seconds"] or 0.0, args.floor))
 
 
 def headline(row):
@@ -89,7 +89,11 @@ def grouped(rows):
     groups = {}
     for row in rows:
         groups.setdefault((row["set"], row["share"]), []).append(row)
-    return {key: group for key, group in groups.items() if any(row["rival"] == "convexnn" for row in group)}
+    return {
+        key: group
+        for key, group in groups.items()
+        if any(row["rival"] == "convexnn" and row["objective"] is not None for row in group)
+    }
 
 
 def report(rows, folder):

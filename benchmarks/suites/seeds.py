@@ -39,7 +39,7 @@ def rows(args, table):
                 break
             for seed in range(args.ours):
                 yield from racing.ours(name, share, training, args, table, seed=seed)
-            slowest = max(row["seconds"] for row in table.find(set=name, share=share, rival="convexnn"))
+            slowest = max(row["seconds"] or 0.0 for row in table.find(set=name, share=share, rival="convexnn"))
             yield from racing.gradient(name, share, training, args, table, max(slowest, args.floor), METHODS)
 
 
@@ -54,7 +54,7 @@ def report(rows, folder):
     for row in rows:
         groups.setdefault((row["set"], row["share"]), []).append(row)
     for (name, share), group in groups.items():
-        own = [row["objective"] for row in group if row["rival"] == "convexnn"]
+        own = [row["objective"] for row in group if row["rival"] == "convexnn" and row["objective"] is not None]
         if not own:
             continue
         value, strips = min(own), {"convexnn": [100 * (v / min(own) - 1) for v in own]}

@@ -83,8 +83,9 @@ def rows(args, table):
                     for method, setting, seconds, coef, theta in module.convex(referee, args):
                         figures = {"method": method, "setting": setting, "seconds": seconds}
                         found.append(first | {"rival": name} | figures | referee.judge(coef, theta))
-                except RuntimeError as error:
-                    found.append(first | {"rival": name, "method": name, "setting": str(error), "seconds": np.inf})
+                except Exception as error:  # one failure is a row, not the end of a run of hours
+                    why = str(error) if isinstance(error, RuntimeError) else f"failed: {error!r}"
+                    found.append(first | {"rival": name, "method": name, "setting": why, "seconds": np.inf})
                 for row in found:
                     yield row, module.PINS
 
