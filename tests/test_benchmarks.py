@@ -294,6 +294,8 @@ def test_tuned_and_untuned():
     found, n_problems = profile.arrivals(rows + other, 1.0)
     assert n_problems == 2 and {len(times) for times in found.values()} == {2}
     assert found["L-BFGS"].tolist() == [np.inf, 1.0] and found["Adam, tuned"].tolist() == [0.5, np.inf]
+    late = runs_of("L-BFGS", [(None, 0, 1.0, 1.2)])
+    assert profile.arrivals(rows + late, 1.0)[0]["L-BFGS"].tolist() == [np.inf]
     found, _ = profile.arrivals(rows, 1.0)
     assert found["Adam, tuned"][0] == 0.5 and found["Adam, default"][0] == np.inf
 
