@@ -111,8 +111,8 @@ def report(rows, folder):
     lines = [
         f"{n_problems} problems (set x alpha), {', '.join(limits)} s for every run. Share of the problems on which a "
         "method comes within a relative accuracy of the best objective that any run found, and on which it is first. "
-        f"Arrivals count up to {LATE:g} times the limit. Tuned: the fastest of the grid of steps on each problem, tuning "
-        "not counted; default: the package's own step.",
+        f"Arrivals count up to {LATE:g} times the limit. Tuned: the fastest of the grid of steps on each problem, "
+        "tuning not counted; default: the package's own step.",
         "",
         *markdown(heads, [[method, *cells] for method, cells in table.items()]),
         "",
