@@ -16,6 +16,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from data.tables import read
 from scipy.stats import gmean, rankdata
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
@@ -56,12 +57,6 @@ def data_sets(folder):
         for kind in MEASURES
         for paths in [Path(folder, kind).glob("*.csv.gz")]
     }
-
-
-def read(path):
-    """X and y of a table with one header row and the target in the last column."""
-    table = np.loadtxt(path, delimiter=",", skiprows=1)
-    return table[:, :-1], table[:, -1]
 
 
 def errors(kind, X, y, seed, rows, max_time, cold, patterns):

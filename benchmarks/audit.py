@@ -13,7 +13,7 @@ import os
 import warnings
 from pathlib import Path
 
-import numpy as np
+from data.tables import read
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
@@ -28,8 +28,7 @@ def sets(folder):
     """Names and standardised data."""
     yield "diabetes", *load_diabetes(return_X_y=True)
     if folder is not None:
-        table = np.loadtxt(Path(folder, "regression", "concrete.csv.gz"), delimiter=",", skiprows=1)
-        yield "concrete", table[:, :-1], table[:, -1]
+        yield "concrete", *read(Path(folder, "regression", "concrete.csv.gz"))
 
 
 def main():

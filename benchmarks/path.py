@@ -11,21 +11,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import warnings
 from pathlib import Path
 from time import process_time
 
 import numpy as np
-import scipy
-import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).parent))
 from alpha import data_sets
+from records import processor, versions
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, relu_path
 
@@ -90,8 +88,7 @@ def main():
     loaders = {name: load for sets in data_sets(arguments.data).values() for name, load in sets.items()}
     sets = arguments.sets if arguments.data else sorted(loaders)
     text = (
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"SciPy {scipy.__version__}, scikit-learn {sklearn.__version__}; tol {arguments.tol:g}, alphas from alpha_max "
+        f"{processor()}, {versions()}; tol {arguments.tol:g}, alphas from alpha_max "
         f"to {arguments.eps:g} alpha_max\n\n{HEADER}"
     )
     with threadpool_limits(1):

@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import platform
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from data.tables import read
+from records import processor, versions
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
@@ -52,8 +52,8 @@ def tables(folder):
     yield "smooth function", *smooth(2000, 4), "regression"
     yield "smooth function", *smooth(1500, 5), "regression"
     for name, kind, rows in FILES if folder else ():
-        table = np.loadtxt(Path(folder, kind, f"{name}.csv.gz"), delimiter=",", skiprows=1)[:rows]
-        yield name, table[:, :-1], table[:, -1], kind
+        X, y = read(Path(folder, kind, f"{name}.csv.gz"))
+        yield name, X[:rows], y[:rows], kind
     yield "diabetes", *load_diabetes(return_X_y=True), "regression"
 
 
@@ -111,8 +111,7 @@ def main():
         "|" + "---|" * len(COLUMNS),
         *(f"| {' | '.join(text(c, v) for c, v in line.items())} |" for line in rows),
         "",
-        f"Machine: {os.cpu_count()} cores, 1 BLAS thread; Python {platform.python_version()}, "
-        f"numpy {version('numpy')}, scipy {version('scipy')}.",
+        f"Machine: {processor()}, 1 BLAS thread; {versions()}.",
         "",
         f"Command: `python benchmarks/proofs.py{' --data DIR' if args.data else ''}{' --quick' if args.quick else ''}`",
         "",

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from data import tables
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_wine
@@ -52,8 +53,7 @@ def read(name, folder):
         return BUNDLED[name](return_X_y=True)
     if folder is None:
         return None
-    table = np.loadtxt(Path(folder, SETS[name], f"{name}.csv.gz"), delimiter=",", skiprows=1)
-    return table[:, :-1], table[:, -1]
+    return tables.read(Path(folder, SETS[name], f"{name}.csv.gz"))
 
 
 def row(name, X, y, max_time):

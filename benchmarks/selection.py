@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import platform
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from data.tables import read
+from records import processor, versions
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
@@ -39,8 +39,7 @@ def tables(folder):
         return
     for kind, loss, names in (("regression", "squared", REGRESSION), ("classification", "log_loss", CLASSIFICATION)):
         for name in names:
-            table = np.loadtxt(Path(folder, kind, f"{name}.csv.gz"), delimiter=",", skiprows=1)
-            yield name, table[:, :-1], table[:, -1], loss
+            yield name, *read(Path(folder, kind, f"{name}.csv.gz")), loss
 
 
 def standardised(X, y, loss):
@@ -132,8 +131,7 @@ def main():
         "Two groups of eight features, of which three and two are planted "
         "(`select_feature_penalty(..., n_active={'a': 3, 'b': 2})`):\n",
         *table(PLANTED, groups),
-        f"Machine: {os.cpu_count()} cores, 1 BLAS thread; Python {platform.python_version()}, "
-        f"numpy {version('numpy')}, scipy {version('scipy')}.",
+        f"Machine: {processor()}, 1 BLAS thread; {versions()}.",
         "",
         f"Command: `python benchmarks/selection.py{' --data DIR' if args.data else ''}"
         f"{' --quick' if args.quick else ''}`",

@@ -1,8 +1,6 @@
 """Choice of alpha: the scores of cold fits fold by fold, rules by hand, and scikit-learn's contract."""
 
-import importlib.util
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -272,22 +270,3 @@ def test_a_fold_without_a_class():
         ValueError, match=r"cv must give training rows of every class, got none of class high in split 0"
     ):
         make("three", cv=[split]).fit(X, y)
-
-
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "accuracy.py"
-
-
-@pytest.mark.skipif(not BENCHMARK.exists(), reason="benchmarks are in the checkout only")
-def test_the_benchmark_runs_and_resumes(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("accuracy", BENCHMARK)
-    accuracy = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(accuracy)
-    argv = ["--quick", "--sets", "iris", "--max-rows", "45", "--max-time", "2", "--out", str(tmp_path)]
-    monkeypatch.delenv("CONVEXNN_DATA", raising=False)
-    accuracy.main(argv)
-    rows, page = (tmp_path / "accuracy.csv").read_text(), (tmp_path / "accuracy.md").read_text()
-    assert rows.count("classification,iris,0,45,4,") == 5 and page.count("| iris | 45, 4 | 1 |") == 3
-    monkeypatch.setattr(accuracy, "pipeline", None)  # whatever is fitted again fails
-    monkeypatch.setattr(accuracy, "classifiers", lambda *args: dict.fromkeys(["convex ReLU", "SVC"]))
-    accuracy.main(argv)
-    assert (tmp_path / "accuracy.csv").read_text() == rows

@@ -1,8 +1,4 @@
-"""Gradient methods on the weight-decay objective (N) of a two-layer ReLU network: L-BFGS, Adam, SGD with momentum.
-
-NumPy and SciPy in float64, nothing of convexnn. Every method returns a trace, a list of (seconds, lowest objective so
-far), whose clock runs for the method alone.
-"""
+"""SciPy's L-BFGS on the weight-decay objective (N) of a two-layer ReLU network, NumPy in float64."""
 
 from __future__ import annotations
 
@@ -12,6 +8,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+PINS: list[str] = []
+METHODS = {"L-BFGS": (None,)}
 # Rows are taken in chunks whose activations, about this many numbers, stay in the cache.
 CHUNK = 65_536
 
@@ -27,6 +25,14 @@ def log_loss(y, z):
 
 
 LOSSES = {"squared": squared, "log_loss": log_loss}
+
+
+def train(training, args, runs):
+    """L-BFGS from random weights, started again where it stops, for the time of each run."""
+    for run in runs:
+        decay = WeightDecay(training.X, training.y, training.loss, training.alpha, run["width"], training.intercept)
+        p, trace, _ = lbfgs(decay, decay.start(run["seed"]), max_time=run["max_time"])
+        yield run, decay.network(p), trace
 
 
 class WeightDecay:
@@ -89,7 +95,7 @@ class WeightDecay:
         return value, slope
 
 
-def lbfgs(objective, p, max_iter=3000, max_time=np.inf, clock=perf_counter):
+def lbfgs(objective, p, max_iter=10**6, max_time=np.inf, clock=perf_counter):
     """SciPy's L-BFGS-B with 20 pairs; where it stops it starts again from weights changed by about 0.1 %.
 
     It often stops at a kink, far from a minimum. The end is reached when three new starts in a row gain less than 1e-7.
@@ -100,7 +106,7 @@ def lbfgs(objective, p, max_iter=3000, max_time=np.inf, clock=perf_counter):
         What to minimise.
     p : array
         Start.
-    max_iter : int, default=3000
+    max_iter : int, default=10**6
         Limit of iterations, all starts together.
     max_time : float, optional
         Limit in seconds.
@@ -137,103 +143,3 @@ def lbfgs(objective, p, max_iter=3000, max_time=np.inf, clock=perf_counter):
             best, lowest = found.x, found.fun
         p = best * (1 + 1e-3 * rng.standard_normal(len(best)))
     return best, trace, n_iter
-
-
-def adam(objective, p, step, n_steps=3000, max_time=np.inf, clock=perf_counter):
-    """Adam on all rows at once; the step is constant for half of the run and then falls to zero along a cosine.
-
-    Parameters
-    ----------
-    objective, p, max_time, clock
-        As in ``lbfgs``; the schedule ends at whichever limit comes first.
-    step : float
-        Step size of the first half.
-    n_steps : int, default=3000
-        Limit of steps.
-
-    Returns
-    -------
-    p, trace, n_iter
-        As in ``lbfgs``.
-    """
-    begin, trace, best, k = clock(), [], p, 0
-    mean, square = np.zeros_like(p), np.zeros_like(p)
-    for k in range(1, n_steps + 1):
-        value, slope = objective(p)
-        seconds = clock() - begin
-        if not trace or value < trace[-1][1]:
-            trace.append((seconds, value))
-            best = p
-        mean += 0.1 * (slope - mean)
-        square += 0.001 * (slope * slope - square)
-        rate = step * schedule(max(k / n_steps, seconds / max_time))
-        p = p - rate / (1 - 0.9**k) * mean / (np.sqrt(square / (1 - 0.999**k)) + 1e-12)
-        if seconds > max_time:
-            break
-    return best, trace, k
-
-
-def sgd(objective, p, step, n_steps=10**9, max_time=np.inf, clock=perf_counter, batch=128, seed=0):
-    """Mini-batches with momentum 0.9 on the mean of the losses, with the schedule of ``adam``.
-
-    Parameters
-    ----------
-    objective, p, step, n_steps, max_time, clock
-        As in ``adam``. The whole objective is evaluated off the clock, after an epoch or 30 steps.
-    batch : int, default=128
-        Rows of a step.
-    seed : int, default=0
-        Order of the rows.
-
-    Returns
-    -------
-    p, trace, n_iter
-        As in ``lbfgs``.
-    """
-    rng, n = np.random.default_rng(seed), len(objective.y)
-    trace, best, k, seconds, mean = [], p, 0, 0.0, np.zeros_like(p)
-    while True:
-        value = objective(p)[0]
-        if not trace or value < trace[-1][1]:
-            trace.append((seconds, value))
-            best = p
-        if k >= n_steps or seconds >= max_time or not np.isfinite(value):
-            return best, trace, k
-        begin = clock() - seconds
-        order = np.concatenate([rng.permutation(n) for _ in range(max(30 * batch // n, 1))])
-        for first in range(0, len(order), batch):
-            rows = order[first : first + batch]
-            slope = objective.losses(p, objective.X[rows], objective.y[rows])[1] / len(rows)
-            slope[:-1] += objective.alpha / n * p[:-1]
-            mean = 0.9 * mean + slope
-            p = p - step * schedule(max(k / n_steps, (clock() - begin) / max_time)) * mean
-            k += 1
-        seconds = clock() - begin
-
-
-def schedule(progress):
-    """Factor of the step at a share of the run."""
-    return 1.0 if progress < 0.5 else 0.5 * (1 + np.cos(np.pi * min(2 * progress - 1, 1.0)))
-
-
-def tuned_step(method, objective, steps, n_steps, max_time):
-    """The step size with the lowest objective after a short run.
-
-    Parameters
-    ----------
-    method : callable
-        ``adam`` or ``sgd``.
-    objective : WeightDecay
-        What to minimise.
-    steps : sequence of float
-        Candidates.
-    n_steps, max_time
-        Limits of each run.
-
-    Returns
-    -------
-    step : float
-    """
-    with np.errstate(all="ignore"):
-        runs = [method(objective, objective.start(1000), step, n_steps, max_time)[1] for step in steps]
-    return steps[int(np.argmin([trace[-1][1] for trace in runs]))]
