@@ -34,6 +34,9 @@ class Path:
         The grade of each network.
     results : list of Result
         The solution of each convex program, with its status and the solver's history.
+    relative_gaps : array of shape (n_alphas,)
+        Relative gap for each alpha. After a search over all patterns it is to the bound that would hold if no price
+        were above the largest found.
     alpha_max : float
         The smallest weight decay without neurons: the largest price that a search over all patterns found, exact for
         listed patterns.
@@ -55,6 +58,7 @@ class Path:
     networks: list[Network]
     certificates: list[Certificate]
     results: list[Result]
+    relative_gaps: NDArray[np.float64]
     alpha_max: float
     classes: NDArray | None = None
 
@@ -74,16 +78,9 @@ class Path:
         return np.array([certificate.lower_bound for certificate in self.certificates])
 
     @property
-    def relative_gaps(self) -> NDArray[np.float64]:
-        """Relative gap for each alpha, shape (n_alphas,).
-
-        After a search over all patterns it is to the bound that would hold if no price were above the largest found.
-        """
-        gaps = [
-            max(certificate.relative_gap, result.history[-1]["relative_gap"] if certificate.n_searched else 0.0)
-            for certificate, result in zip(self.certificates, self.results)
-        ]
-        return np.array(gaps)
+    def total_path_norms(self) -> NDArray[np.float64]:
+        """What alpha multiplies in the objective of each network, the sum of its path norms, shape (n_alphas,)."""
+        return np.array([network.path_norms.sum() for network in self.networks])
 
     def at(self, alpha: float) -> Network:
         """The best network of the path for a weight decay.
@@ -110,8 +107,7 @@ class Path:
             raise ValueError(f"alpha must be finite and at least {last:.6g}, the smallest of the path, got {alpha!r}.")
         below = int(np.searchsorted(-self.alphas, -float(alpha)))
         near = [k for k in (below - 1, below) if 0 <= k < len(self.alphas)]
-        decay = [float(network.path_norms.sum()) for network in self.networks]
-        values = [self.objectives[k] + (alpha - self.alphas[k]) * decay[k] for k in near]
+        values = self.objectives[near] + (alpha - self.alphas[near]) * self.total_path_norms[near]
         return self.networks[near[int(np.argmin(values))]]
 
     def to_frame(self):
@@ -130,14 +126,13 @@ class Path:
         """
         import pandas as pd
 
-        decay = np.array([float(network.path_norms.sum()) for network in self.networks])
         return pd.DataFrame(
             dict(
                 alpha=self.alphas,
                 share=self.alphas / self.alpha_max if self.alpha_max > 0 else np.inf,
                 n_neurons=self.n_neurons,
                 objective=self.objectives,
-                loss=self.objectives - self.alphas * decay,
+                loss=self.objectives - self.alphas * self.total_path_norms,
                 lower_bound=self.lower_bounds,
                 relative_gap=self.relative_gaps,
                 scope=[certificate.scope for certificate in self.certificates],
@@ -184,8 +179,8 @@ def relu_path(
 ) -> Path:
     """Networks for a decreasing sequence of weight decays, each fit started from the one before.
 
-    Neurons, patterns and the peaks of the searches carry over, so that a path costs a fraction of as many single fits;
-    with listed patterns, blocks that cannot be active at an alpha are screened out by the gap.
+    Neurons, patterns and the peaks of the searches carry over: a path usually costs less than as many single fits. With
+    listed patterns, blocks that cannot be active at an alpha are screened out by the gap.
 
     Parameters
     ----------
@@ -194,8 +189,8 @@ def relu_path(
     y : array of shape (n_samples,)
         Targets, or class labels if the loss is one for classes.
     alphas : int or array of shape (n_alphas,), default=30
-        Weight decays, or their number: a geometric sequence from alpha_max, where the network has no neuron, down to
-        ``eps * alpha_max``.
+        Weight decays, or their number, an int: a geometric sequence from alpha_max, where the network has no neuron,
+        down to ``eps * alpha_max``.
     eps : float, default=1e-3
         The last of that sequence in units of alpha_max.
     loss : str or loss object, default="squared"
@@ -300,6 +295,7 @@ def path_of(fits: list[Fit], classes: NDArray | None) -> Path:
         [fit.network for fit in fits],
         [fit.certificate for fit in fits],
         [fit.result for fit in fits],
+        np.array([fit.relative_gap for fit in fits]),
         fits[0].alpha_max,
         classes,
     )
@@ -316,9 +312,13 @@ def check_alphas(alphas: int | ArrayLike, eps: float):
         return lambda alpha_max: (alpha_max or 1.0) * np.geomspace(1.0, eps, int(alphas) if alphas > 1 else 1)
     try:
         given = np.asarray(alphas)
-        values = np.sort(given.ravel().astype(float))[::-1] if given.dtype.kind in "iuf" else np.zeros(0)
+        # A number that is no int could be meant either way.
+        usable = given.ndim > 0 and given.dtype.kind in "iuf"
+        values = np.sort(given.ravel().astype(float))[::-1] if usable else np.zeros(0)
     except (TypeError, ValueError):
         values = np.zeros(0)
     if not (len(values) and np.isfinite(values).all() and values[-1] > 0):
-        raise ValueError(f"alphas must be an integer or positive numbers, got {alphas!r}.")
+        raise ValueError(
+            f"alphas must be an int, the number of alphas, or a list or array of positive values, got {alphas!r}."
+        )
     return lambda alpha_max: values

@@ -209,7 +209,7 @@ def select_alpha(
         abs(counts[best] - wanted) <= tol and fits[best].result.status not in UNUSABLE,
         bracket(),
         [
-            dict(alpha=fit.alpha, n_neurons=m, n_weights=size, relative_gap=_gap(fit), status=fit.result.status)
+            dict(alpha=fit.alpha, n_neurons=m, n_weights=size, relative_gap=fit.relative_gap, status=fit.result.status)
             for fit, (m, size) in zip(fits, sizes)
         ],
         getattr(model, "classes_", None),
@@ -421,7 +421,7 @@ def select_feature_penalty(
             dict(
                 levels=at,
                 n_active={group: n_active[group] + more[group] for group in members},
-                relative_gap=_gap(fit),
+                relative_gap=fit.relative_gap,
                 status=fit.result.status,
             )
             for at, more, fit in tried
@@ -536,7 +536,7 @@ def _members(groups: ArrayLike, n_active: Mapping, n_features: int) -> dict:
 
 def _warn(fits: list[Fit], undecided: bool) -> None:
     """A warning when the search ended early, or when fits are less accurate than asked for."""
-    late = [_gap(fit) for fit in fits if fit.result.status != "optimal"]
+    late = [fit.relative_gap for fit in fits if fit.result.status != "optimal"]
     what = []
     if undecided:
         what.append("the search ended before the wanted numbers were found or ruled out; raise max_fits or max_time")
@@ -544,12 +544,6 @@ def _warn(fits: list[Fit], undecided: bool) -> None:
         what.append(f"{len(late)} of {len(fits)} fits stopped before solver_tol, with gaps up to {max(late):.1e}")
     if what:
         warnings.warn(f"{'; '.join(what)}.", ConvergenceWarning, stacklevel=3)
-
-
-def _gap(fit: Fit) -> float:
-    """The relative gap of a fit, after a search to the bound that would hold were no price above the largest found."""
-    searched = fit.result.history[-1]["relative_gap"] if fit.certificate.n_searched else 0.0
-    return max(fit.certificate.relative_gap, searched)
 
 
 def _integer(name: str, value: Any, least: int) -> int:

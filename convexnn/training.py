@@ -79,6 +79,12 @@ class Fit:
     certificate: Certificate
     arrangement: Arrangement
 
+    @property
+    def relative_gap(self) -> float:
+        """That of the certificate; after a search, at least that to the bound if no price were above those found."""
+        searched = self.result.history[-1]["relative_gap"] if self.certificate.n_searched else 0.0
+        return max(self.certificate.relative_gap, searched)
+
 
 class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
     """Parameters, training and attributes that regressor and classifier share."""

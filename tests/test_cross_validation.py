@@ -246,7 +246,8 @@ def test_verbose_writes_a_line_for_each_alpha(capsys):
     "options, match",
     [
         (dict(alphas=0), "alphas must be at least 1"),
-        (dict(alphas=[-1.0]), "alphas must be an integer or positive"),
+        (dict(alphas=[-1.0]), "alphas must be an int, the number of alphas, or a list"),
+        (dict(alphas=30.0), "got 30.0"),
         (dict(eps=2), "eps must be"),
         (dict(one_standard_error="yes"), "one_standard_error must be True or False, got 'yes'"),
         (dict(scoring=["r2"]), r"scoring must be None, one name of a scorer, or a callable, got \['r2'\]"),

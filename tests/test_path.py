@@ -245,6 +245,10 @@ def test_sequence_ends():
 @pytest.mark.parametrize(
     "options, words",
     [(dict(alphas=alphas), ["alphas must be", repr(alphas)]) for alphas in (0, -1, "x", "5", float("nan"), None, True)]
+    + [
+        (dict(alphas=alphas), ["an int, the number", "a list or array of positive values"])
+        for alphas in (30.0, 0.5, np.array(3.0))
+    ]
     + [(dict(alphas=alphas), ["alphas must be"]) for alphas in ([], [1, 0.0], [1, -1], [np.inf], [True], [1j], {1: 2})]
     + [(dict(eps=eps), ["eps must be", repr(eps)]) for eps in (0, 1, 2, -0.1, float("nan"), "x", None, [0.1])]
     + [(dict(loss=loss), ["loss must be", "squared_hinge", repr(loss)]) for loss in ("foo", 5, None, [])]
