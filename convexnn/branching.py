@@ -1,17 +1,13 @@
 """Pricing from above: a proved upper bound of the largest price, by branch and bound over cones.
 
-The price h(u) = t^T (X u)_+ is the difference p - q of two convex functions, the sums over samples with t_i > 0 and
-with t_i < 0. Both are support functions of zonotopes: q(u) = max {b^T u : b in Q}, so b^T u bounds q from below for any
-b in Q. On the cone over a box with corners g_k any z with g_k^T z >= p(g_k) - b^T g_k has z^T u >= h(u), since p lies
-below its interpolation: h <= |z| on the unit vectors of the cone. The boxes lie on the surface of the cube
-|u|_inf = 1 and are halved until their bounds are good enough. Half of the surface will do, because
-h(u) - h(-u) = (X^T t)^T u.
+The boxes of ``trees.py`` are halved, those with the largest bounds first, until their bounds are good enough; for each
+the point b of the zonotope Q and the vector z that bound it are improved, starting from those of the box it is half of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -19,6 +15,19 @@ from numpy.typing import NDArray
 
 from convexnn.cones import towards
 from convexnn.pricing import ascend
+from convexnn.trees import (
+    GRID,
+    Tree,
+    active_sums,
+    check_arrays,
+    corner_bits,
+    distinct_corners,
+    feasible,
+    free_axes,
+    reduced_rows,
+    root_boxes,
+    unit_corners,
+)
 
 # A box on the surface of the cube in r dimensions has 2^(r - 1) corners.
 MAX_RANK = 12
@@ -28,112 +37,6 @@ BATCH = (100_000, 1000)
 N_STEPS = 5
 # Memory of a search, in bytes.
 MEMORY = 2e9
-# Corners are multiples of this; smaller boxes are not halved.
-GRID = 2.0**-30
-
-
-@dataclass(frozen=True, eq=False)
-class Tree:
-    """An upper bound of max t^T (X u)_+ over unit vectors, and the boxes that prove it.
-
-    Attributes
-    ----------
-    bound : float
-        No unit vector has a higher price.
-    price : float
-        The highest price that was found, at least that of u = 0, which is zero.
-    maximiser : array of shape (n_features,)
-        Unit vector with this price if it is positive.
-    basis : array of shape (n_features, rank)
-        Orthonormal basis of the row space of X in which the boxes are given; the first vector points along X^T t.
-    splits : int array of shape (n_splits, 2)
-        Box and axis of each halving. The first boxes are faces of the cube, each halving appends two.
-    points : array of shape (n_points, rank)
-        Each stands for one vertex of the zonotope Q, the sum of the rows -t_i x_i that are active there.
-    chosen : int array of shape (n_cones, rank + 2)
-        For each box that was not halved, in their order, the points whose vertices are combined to b.
-    weights : array of shape (n_cones, rank + 2)
-        Weights of the combination, non-negative with sum 1.
-    slopes : array of shape (n_cones, rank)
-        The vectors z.
-    seconds : float
-        Time of the search.
-    """
-
-    bound: float
-    price: float
-    maximiser: NDArray[np.float64]
-    basis: NDArray[np.float64]
-    splits: NDArray[np.intp]
-    points: NDArray[np.float64]
-    chosen: NDArray[np.intp]
-    weights: NDArray[np.float64]
-    slopes: NDArray[np.float64]
-    seconds: float
-
-    @property
-    def n_cones(self) -> int:
-        """Number of boxes that cover half of the cube's surface."""
-        return len(self.weights)
-
-    def scaled(self, size: float) -> Tree:
-        """The evidence for size * t."""
-        return replace(self, bound=size * self.bound, price=size * self.price, slopes=size * self.slopes)
-
-    def check(self, X: NDArray, t: NDArray) -> float:
-        """The bound once more, from the data and the boxes alone; it holds whatever the evidence is.
-
-        Parameters
-        ----------
-        X : array of shape (n_samples, n_features)
-            The data, with its ones column if there are hidden biases.
-        t : array of shape (n_samples,)
-            Signed dual variable.
-
-        Returns
-        -------
-        bound : float
-            At least the price of every unit vector. For other data than the search had it is valid, but looser.
-
-        Raises
-        ------
-        ValueError
-            If the evidence does not fit together or is no cover of the half sphere.
-
-        Notes
-        -----
-        Takes about the time of the matrix products between the samples and the distinct corners.
-        """
-        X, t = _checked(X, t)
-        r = self.basis.shape[1]
-        if len(self.basis) != X.shape[1] or np.abs(self.basis.T @ self.basis - np.eye(r)).max(initial=0) > 1e-12:
-            raise ValueError(f"basis must have {X.shape[1]} rows and orthonormal columns.")
-        P, Q, slack = _reduced(X, t, self.basis)
-        lo, size, face = _leaves(self.splits, r)
-        width = self.weights.shape[1]
-        if self.chosen.shape != (len(lo), width) or self.weights.shape != (len(lo), width):
-            raise ValueError(f"the boxes are {len(lo)}, but there are weights for {self.n_cones}.")
-        if self.slopes.shape != lo.shape or self.points.shape[1:] != (r,):
-            raise ValueError("slopes and points must have one column for each vector of the basis.")
-        if not len(lo):
-            return slack
-        if self.chosen.min() < 0 or self.chosen.max() >= len(self.points):
-            raise ValueError("a box names a point that is not there.")
-        if not (self.weights >= 0).all() or np.abs(self.weights.sum(axis=1) - 1).max() > 1e-9:
-            raise ValueError("the weights of each box must be non-negative with sum 1.")
-        if not (np.isfinite(self.slopes).all() and np.isfinite(self.points).all()):
-            raise ValueError("slopes and points must be finite.")
-        vertices, unit, bound = _active_sums(self.points, Q), _corners(r), 0.0
-        for k in np.array_split(np.arange(len(lo)), 1 + len(lo) * len(unit[0]) // 500_000):
-            G = lo[k, None] + unit[face[k]] * size[k, None]
-            distinct, inverse = _distinct(G.reshape(-1, r))[1:]
-            p = np.einsum("kd,kd->k", _active_sums(distinct, P), distinct)[inverse].reshape(G.shape[:2])
-            weights = self.weights[k] / self.weights[k].sum(axis=1, keepdims=True)
-            b = np.einsum("km,kmd->kd", weights, vertices[self.chosen[k]])
-            at = np.einsum("kcd,kd->kc", G, self.slopes[k] + b)
-            z = _feasible(p, at, self.slopes[k], lo[k], face[k])
-            bound = max(bound, np.linalg.norm(z, axis=1).max())
-        return float(bound) + slack
 
 
 def bound_price(
@@ -201,14 +104,14 @@ def bound_price(
     3.0000 3.0000 1
     """
     start = perf_counter()
-    X, t = _checked(X, t)
+    X, t = check_arrays(X, t)
     basis = _basis(X, t)
     d, r = basis.shape
     if r > MAX_RANK:
         raise ValueError(
             f"the rank of X is {r}; cones can be searched up to rank {MAX_RANK}. Use the sums-of-squares bound."
         )
-    P, Q, slack = _reduced(X, t, basis)
+    P, Q, slack = reduced_rows(X, t, basis)
     if r == 0:
         none = np.zeros((0, 0))
         splits, chosen = np.zeros((0, 2), dtype=int), np.zeros((0, 2), dtype=int)
@@ -245,17 +148,6 @@ def bound_price(
     )
 
 
-def _checked(X, t):
-    X, t = np.asarray(X, dtype=float), np.asarray(t, dtype=float)
-    if X.ndim != 2 or t.shape != (len(X),):
-        raise ValueError(
-            f"X must have shape (n_samples, n_features) and t one entry a sample, got {X.shape}, {t.shape}."
-        )
-    if not (np.isfinite(X).all() and np.isfinite(t).all()):
-        raise ValueError("X and t must be finite.")
-    return X, t
-
-
 def _basis(X, t):
     """Orthonormal basis of the row space: first X^T t, then principal axes of what is left."""
     length = np.abs(X).max(initial=0.0)
@@ -272,113 +164,6 @@ def _basis(X, t):
     frame[:, 0] *= np.sign(frame[:, 0] @ pull)
     frame[:, 1:] @= np.linalg.svd(X @ V @ frame[:, 1:], full_matrices=False)[2].T
     return V @ frame
-
-
-def _reduced(X, t, basis):
-    """Rows t_i x_i with t_i > 0 and -t_i x_i with t_i < 0 in the basis, and what a bound over half of it leaves out."""
-    # Each sum over the samples, of numbers at most |t_i| |x_i| |g| with a corner g.
-    terms = np.finfo(float).eps * (len(X) + 1000) * np.sqrt(basis.shape[1])
-    rounding = terms * (np.abs(t) @ np.linalg.norm(X, axis=1))
-    X, t = _merged(X, t)
-    Z = X @ basis
-    outside = np.abs(t) @ np.linalg.norm(X - Z @ basis.T, axis=1)
-    # h(u) = h(-u) + pull^T u where the first component of u is negative; the boxes cover the other half.
-    pull = Z.T @ t
-    beyond = np.linalg.norm(pull[1:]) + np.maximum(-pull[:1], 0.0).sum()
-    Z *= t[:, None]
-    return Z[t > 0], -Z[t < 0], float(outside + beyond + rounding)
-
-
-def _merged(X, t):
-    """Equal rows as one: their kinks cancel."""
-    rows, inverse = np.unique(X, axis=0, return_inverse=True)
-    return (X, t) if len(rows) == len(X) else (rows, np.bincount(inverse.ravel(), t, len(rows)))
-
-
-def _active_sums(V, rows):
-    """For each vector the sum of the rows with x_i^T v > 0: a subgradient of the sum of (x_i^T v)_+."""
-    sums = np.empty(V.shape)
-    size = max(1, 200_000 // max(len(rows), 1))
-    for k in range(0, len(V), size):
-        sides = V[k : k + size] @ rows.T
-        np.greater(sides, 0, out=sides)
-        np.matmul(sides, rows, out=sums[k : k + size])
-    return sums
-
-
-def _roots(r):
-    """Faces of the cube with first coordinate >= 0: lower corner, size (0 across the face), and the fixed axis."""
-    lo = np.concatenate([[np.eye(r)[0]], *[[e, -e] for e in np.eye(r)[1:]]])
-    face = np.abs(lo).argmax(axis=1)
-    across = np.arange(r) == face[:, None]
-    halves = np.arange(r) == 0
-    return np.where(across, lo, np.where(halves, 0.0, -1.0)), np.where(across, 0.0, np.where(halves, 1.0, 2.0)), face
-
-
-def _free(r):
-    """The axes along each face, one row a face."""
-    return np.array([[j for j in range(r) if j != face] for face in range(r)], dtype=int).reshape(r, r - 1)
-
-
-def _bits(r):
-    """Corner k of a box has the upper end of its j-th free axis if bit j of k is set."""
-    return (np.arange(2 ** (r - 1))[:, None] >> np.arange(r - 1) & 1).astype(float)
-
-
-def _corners(r):
-    """Corners of the unit box on each face, (r, 2^(r - 1), r)."""
-    unit = np.zeros((r, 2 ** (r - 1), r))
-    for face, axes in enumerate(_free(r)):
-        unit[face][:, axes] = _bits(r)
-    return unit
-
-
-def _leaves(splits, r):
-    """The boxes that remain when the splits are carried out, as in ``_roots``."""
-    lo, size, face = _roots(r) if r else (np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0, dtype=int))
-    first = len(lo) + 2 * np.arange(len(splits))
-    if splits.shape != (len(splits), 2):
-        raise ValueError("splits must have two columns.")
-    box, axis = splits.T
-    if len(np.unique(box)) < len(box) or (box < 0).any() or (box >= first).any():
-        raise ValueError("a box is halved twice, or before it is there.")
-    if (axis < 0).any() or (axis >= r).any():
-        raise ValueError(f"the axis of a halving must be below {r}.")
-    n = len(lo) + 2 * len(splits)
-    lo, size = (np.concatenate([part, np.zeros((n - len(part), r))]) for part in (lo, size))
-    face, there = np.concatenate([face, np.zeros(n - len(face), dtype=int)]), np.arange(n) < n - 2 * len(splits)
-    wait = np.arange(len(splits))
-    while len(wait):
-        now = wait[there[box[wait]]]
-        wait = wait[~there[box[wait]]]
-        low, small, on = lo[box[now]], size[box[now]], face[box[now]]
-        if (on == axis[now]).any():
-            raise ValueError("a box cannot be halved across its face.")
-        rows = np.arange(len(now))
-        small[rows, axis[now]] /= 2
-        for side in (0, 1):
-            lo[first[now] + side], size[first[now] + side], face[first[now] + side] = low, small, on
-            low[rows, axis[now]] += small[rows, axis[now]]
-            there[first[now] + side] = True
-    leaf = np.ones(n, dtype=bool)
-    leaf[box] = False
-    return lo[leaf], size[leaf], face[leaf]
-
-
-def _distinct(V):
-    """Keys of the distinct ones among vectors on the grid, the vectors, and the place of each."""
-    code = np.random.default_rng(0).integers(-(2**62), 2**62, V.shape[1]) * 2 + 1
-    keys, first, inverse = np.unique((V / GRID).astype(np.int64) @ code, return_index=True, return_inverse=True)
-    if not np.array_equal(V[first][inverse], V):
-        raise ValueError("two corners have one key, or lie off the grid.")
-    return keys, V[first], inverse
-
-
-def _feasible(p, at, z, lo, face):
-    """z moved along the axis of the face, where all corners agree, until no corner has p above its value ``at``."""
-    z, rows = z.copy(), np.arange(len(z))
-    z[rows, face] += np.maximum(p - at, 0.0).max(axis=1) / lo[rows, face]
-    return z
 
 
 class _Table:
@@ -443,14 +228,14 @@ class _Search:
         self.P, self.Q, self.enough = P, Q, enough
         self.price, self.maximiser = 0.0, np.eye(r)[0]
         self.look(starts)
-        self.free, self.bits, self.unit = _free(r), _bits(r), _corners(r)
+        self.free, self.bits, self.unit = free_axes(r), corner_bits(r), unit_corners(r)
         self.number: dict[int, int] = {}
         self.corners = _Table(p=np.empty(0), gradient=np.empty((0, r)))
         self.points = _Table(u=np.empty((0, r)), vertex=np.empty((0, r)))
         self.splits = _Table(box=np.empty(0, dtype=int), axis=np.empty(0, dtype=int))
-        lo, size, face = _roots(r)
+        lo, size, face = root_boxes(r)
         u = lo + size / 2
-        point = self.points.append(u=u, vertex=_active_sums(u, Q))
+        point = self.points.append(u=u, vertex=active_sums(u, Q))
         weights = np.tile(np.eye(r + 2)[0], (len(lo), 1))
         roots = _Boxes(
             lo,
@@ -520,12 +305,12 @@ class _Search:
 
     def corner_numbers(self, G):
         """Rows of the table of corners for vectors (..., r); p and its subgradient are computed once a corner."""
-        keys, V, inverse = _distinct(G.reshape(-1, self.r))
+        keys, V, inverse = distinct_corners(G.reshape(-1, self.r))
         keys = keys.tolist()
         numbers = np.array([self.number.get(key, -1) for key in keys])
         fresh = np.flatnonzero(numbers < 0)
         if len(fresh):
-            gradient = _active_sums(V[fresh], self.P)
+            gradient = active_sums(V[fresh], self.P)
             numbers[fresh] = self.corners.append(p=np.einsum("kd,kd->k", gradient, V[fresh]), gradient=gradient)
             self.number.update(zip([keys[k] for k in fresh], numbers[fresh].tolist()))
         return numbers[inverse].reshape(G.shape[:-1])
@@ -574,7 +359,7 @@ class _Search:
             b = np.einsum("km,kmd->kd", trial.weights, self.points.vertex[trial.chosen])
             p = self.corners.p[trial.corners]
             trial.z = self.shorten(trial.place, p - self.values(trial.place, b), trial.active)
-            trial.z = _feasible(p, self.values(trial.place, b + trial.z), trial.z, trial.lo, trial.face)
+            trial.z = feasible(p, self.values(trial.place, b + trial.z), trial.z, trial.lo, trial.face)
             trial.bound = np.linalg.norm(trial.z, axis=1)
             better = trial.bound < boxes.bound[k] * (1 - 1e-9)
             # Steps of little use: the metric is too strict in small boxes; a step that does harm: it is too loose.
@@ -588,7 +373,7 @@ class _Search:
             if step == N_STEPS or not len(k):
                 break
             u = boxes.z[fresh] / boxes.bound[fresh, None]
-            newest[fresh] = self.points.append(u=u, vertex=_active_sums(u, self.Q))
+            newest[fresh] = self.points.append(u=u, vertex=active_sums(u, self.Q))
             trial = boxes.take(k)
             u = trial.z / trial.bound[:, None]
             vertex, old = self.points.vertex[newest[k]], self.points.vertex[trial.chosen]

@@ -15,7 +15,7 @@ from convexnn.activations import ACTIVATIONS, lift_feature_penalty
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import check_data, count_patterns, enumerate_patterns
 from convexnn.branching import bound_price
-from convexnn.charges import ChargedTree, bound_charged_price, highest_price, with_charges
+from convexnn.charges import bound_charged_price, highest_price
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 from convexnn.penalties import GroupLasso, SparseGroupLasso
@@ -23,6 +23,7 @@ from convexnn.problem import Design, Problem
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
 from convexnn.squares import Squares, bound_prices
+from convexnn.trees import ChargedTree, with_charges
 
 METHODS = ("auto", "enumeration", "branch_and_bound", "sums_of_squares")
 # Patterns up to which "auto" lists them all: some seconds.

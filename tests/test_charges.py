@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from convexnn.charges import bound_charged_price, highest_price, with_charges
+from convexnn.charges import bound_charged_price, highest_price
+from convexnn.trees import with_charges
 
 
 def draw(seed, n=15):

@@ -26,6 +26,7 @@ ORDER = [
     "activations",
     "solvers",
     "pricing",
+    "trees",
     "branching",
     "squares",
     "charges",
@@ -53,9 +54,10 @@ ONLY = {
     "network": {"arrangements", "losses"},
     "solvers": {"cones", "losses", "penalties", "problem", "result"},
     "pricing": {"cones", "sparse_cones"},
-    "branching": {"cones", "pricing"},
+    "trees": set(),
+    "branching": {"cones", "pricing", "trees"},
     "squares": {"problem"},
-    "charges": {"branching", "penalties", "pricing"},
+    "charges": {"branching", "penalties", "pricing", "trees"},
     "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
