@@ -20,9 +20,10 @@ from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 from convexnn.penalties import GroupLasso, SparseGroupLasso
 from convexnn.problem import Design, Problem
+from convexnn.relaxation import bound_prices
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
-from convexnn.squares import Squares, bound_prices
+from convexnn.squares import Squares
 from convexnn.trees import ChargedTree, with_charges
 
 METHODS = ("auto", "enumeration", "branch_and_bound", "sums_of_squares")

@@ -1,4 +1,4 @@
-"""Pricing from above with a feature penalty: branch and bound on rows that charge for each feature: ``ChargedTree``."""
+"""Pricing from above with a feature penalty: branch and bound on the data and rows that charge for each feature."""
 
 from __future__ import annotations
 

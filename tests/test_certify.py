@@ -12,7 +12,7 @@ from scipy.optimize import linprog, minimize, nnls
 from scipy.special import expit, log_softmax, logsumexp, softmax
 from scipy.stats import binomtest
 
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, branching, certify, scenario_bound, squares
+from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, branching, certify, relaxation, scenario_bound
 from convexnn import adaptive as column_generation
 from convexnn.certificate import METHODS, Enumeration
 from convexnn.losses import LOSSES
@@ -666,9 +666,9 @@ class Once:
     [
         ("branch_and_bound", branching._Search, "bounded", 6),
         ("branch_and_bound", branching._Search, "bounded", 5),
-        ("sums_of_squares", squares.Relaxed, "price", 1),
-        ("sums_of_squares", squares.Relaxed, "price", 10),
-        ("sums_of_squares", squares.Relaxed, "price", 200),
+        ("sums_of_squares", relaxation.Relaxed, "price", 1),
+        ("sums_of_squares", relaxation.Relaxed, "price", 10),
+        ("sums_of_squares", relaxation.Relaxed, "price", 200),
         ("enumeration", column_generation, "search", 3),
     ],
 )

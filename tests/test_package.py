@@ -29,6 +29,7 @@ ORDER = [
     "trees",
     "branching",
     "squares",
+    "relaxation",
     "charges",
     "adaptive",
     "certificate",
@@ -56,7 +57,8 @@ ONLY = {
     "pricing": {"cones", "sparse_cones"},
     "trees": set(),
     "branching": {"cones", "pricing", "trees"},
-    "squares": {"problem"},
+    "squares": set(),
+    "relaxation": {"problem", "squares"},
     "charges": {"branching", "penalties", "pricing", "trees"},
     "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }

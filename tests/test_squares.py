@@ -10,7 +10,8 @@ from convexnn import ConvexReLUClassifier, ConvexReLURegressor, enumerate_patter
 from convexnn.losses import LOSSES, Huber
 from convexnn.penalties import GroupLasso
 from convexnn.problem import Design, Problem
-from convexnn.squares import Forms, Relaxed, Squares, bound_prices, forecast, free_nodes, quadrature, touching
+from convexnn.relaxation import Relaxed, bound_prices, quadrature
+from convexnn.squares import Forms, Squares, forecast, free_nodes, touching
 
 LEVELS = (1, 2, 3, 4)
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]
