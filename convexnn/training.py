@@ -7,7 +7,6 @@ sequence of weight decays each fit starts from the one before.
 
 from __future__ import annotations
 
-import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +31,7 @@ from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.pricing import no_peaks
 from convexnn.problem import Problem
+from convexnn.progress import Progress, plain_entry
 from convexnn.result import Result
 from convexnn.solvers import SOLVERS
 
@@ -317,7 +317,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         left = None if self.max_time is None else max(share * self.max_time - (perf_counter() - start), 0.0)
         solver = SOLVERS[self._solver_name(loss)](tol=self.tol, max_iter=self.max_iter, max_time=left)
         watched = self.verbose or hasattr(self, "_callback_fit_ctx")
-        return solver, _Progress(self) if watched else None
+        return solver, Progress(self) if watched else None
 
     def _attributes(self, fit):
         """The attributes of a fitted estimator by name."""
@@ -329,7 +329,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             result_=fit.result,
             certificate_=fit.certificate,
             n_iter_=max(fit.result.n_iter, 1),
-            history_=[_plain(entry) for entry in fit.result.history],
+            history_=[plain_entry(entry) for entry in fit.result.history],
         )
 
     def _keep(self, fit):
@@ -647,58 +647,3 @@ def check_weights(sample_weight, n_samples):
     if not weights.any():
         raise ValueError("sample_weight must be positive for at least one sample, got only zeros.")
     return weights
-
-
-def _plain(entry):
-    """An entry of a history in Python's own numbers."""
-    counts = ("iteration", "blocks")
-    return {name: int(value) if name in counts else float(value) for name, value in entry.items()}
-
-
-class _Progress:
-    """Tells of a fit while it runs: with ``verbose`` on standard error, and to scikit-learn's callbacks.
-
-    A line is rewritten in place on a terminal, and repeated every two seconds elsewhere. For callbacks what happens
-    between two entries of the history is a task; one that returns True when it ends stops the fit.
-    """
-
-    def __init__(self, estimator):
-        self.estimator = estimator
-        self.live = sys.stderr.isatty()
-        self.shown = -np.inf
-        self.line = ""
-        self.task = self._next_task()
-
-    def _next_task(self):
-        context = getattr(self.estimator, "_callback_fit_ctx", None)
-        if context is None:
-            return None
-        return context.subcontext(task_name="solver step").call_on_fit_task_begin(estimator=self.estimator)
-
-    def __call__(self, entry):
-        self.line = (
-            f"iteration {entry['iteration']:6d}  objective {entry['objective']:.6g}  relative gap "
-            f"{entry['relative_gap']:.1e}  neurons {entry['blocks']:4d}  {entry['seconds']:.1f} s"
-        )
-        if self.estimator.verbose and entry["seconds"] - self.shown >= (0.1 if self.live else 2.0):
-            self.shown = entry["seconds"]
-            self._write(self.line if self.live else f"{self.line}\n")
-        if self.task is not None:
-            self.estimator.history_.append(_plain(entry))
-            stop = self.task.call_on_fit_task_end(estimator=self.estimator)
-            # A fit that has reached its tolerance ends by itself.
-            stop = stop and entry["relative_gap"] > self.estimator.tol
-            self.task = None if stop else self._next_task()
-            if stop:
-                # As Ctrl-C does: the solver keeps the best coefficients so far, with their gap.
-                raise KeyboardInterrupt
-
-    def close(self):
-        if self.task is not None:
-            self.task.call_on_fit_task_end(estimator=self.estimator)
-        if self.estimator.verbose:
-            self._write(f"{self.line}\n")
-
-    def _write(self, text):
-        sys.stderr.write(f"\r\x1b[K{text}" if self.live else text)
-        sys.stderr.flush()

@@ -36,6 +36,7 @@ ORDER = [
     "plots",
     "audit",
     "export",
+    "progress",
     "training",
     "estimators",
     "path",
@@ -60,6 +61,7 @@ ONLY = {
     "squares": set(),
     "relaxation": {"problem", "squares"},
     "charges": {"branching", "penalties", "pricing", "trees"},
+    "progress": set(),
     "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))

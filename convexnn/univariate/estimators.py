@@ -18,8 +18,9 @@ from convexnn.cross_validation import cross_validate
 from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.path import Path, check_alphas, fit_path
+from convexnn.progress import Progress
 from convexnn.result import STATUSES, Result
-from convexnn.training import Fit, TwoLayerNetwork, _Progress, check_weights
+from convexnn.training import Fit, TwoLayerNetwork, check_weights
 from convexnn.univariate.splines import Line, Spline, fit_spline
 
 #: Losses with a Lipschitz gradient and real targets.
@@ -223,7 +224,7 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
         else:
             sequence = alphas(alpha_max)
         for alpha in sequence:
-            progress = _Progress(self) if self.verbose or hasattr(self, "_callback_fit_ctx") else None
+            progress = Progress(self) if self.verbose or hasattr(self, "_callback_fit_ctx") else None
             left = None if self.max_time is None else max(self.max_time - (perf_counter() - clock), 0.0)
             limits: dict[str, Any] = dict(tol=self.tol, max_iter=self.max_iter, max_time=left)
             spline = fit_spline(line, float(alpha), **limits, start=spline, callback=progress)
