@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convexnn.branching import bound_price
-from convexnn.penalties import SparseGroupLasso
 from convexnn.pricing import ascend
+from convexnn.sparse_cones import sparse_norms
 from convexnn.trees import ChargedTree, with_charges
 
 
@@ -57,5 +57,5 @@ def highest_price(X: NDArray, t: NDArray, feature_penalty: NDArray, known: NDArr
     starts = np.concatenate([np.eye(X.shape[1]), np.random.default_rng(0).standard_normal((200, X.shape[1]))])
     starts = starts if known is None else np.concatenate([known, starts])
     U = ascend(X, t, starts, 60, feature_penalty=feature_penalty)
-    prices = np.maximum(X @ U.T, 0.0).T @ t / SparseGroupLasso(feature_penalty).norms(U)
+    prices = np.maximum(X @ U.T, 0.0).T @ t / sparse_norms(U, feature_penalty)
     return float(prices.max(initial=0.0))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from convexnn.cones import project_onto_cones
 from convexnn.free_cones import minimise, shrink
-from convexnn.sparse_cones import SUPPORT_TOL, UNKNOWN, soft_threshold, support, threshold_onto_cones
+from convexnn.sparse_cones import SUPPORT_TOL, UNKNOWN, soft_threshold, sparse_norms, support, threshold_onto_cones
 
 
 class Penalty(Protocol):
@@ -279,7 +279,7 @@ class SparseGroupLasso:
         self.feature_penalty = feature_penalty
 
     def norms(self, V):
-        return np.linalg.norm(V, axis=1) + np.abs(V) @ self.feature_penalty
+        return sparse_norms(V, self.feature_penalty)
 
     def value(self, V):
         return float(self.norms(V).sum())
@@ -341,7 +341,7 @@ class ConeSparseGroupLasso:
         self.feature_penalty = feature_penalty
 
     def norms(self, V):
-        return np.linalg.norm(V, axis=1) + np.abs(V) @ self.feature_penalty
+        return sparse_norms(V, self.feature_penalty)
 
     def value(self, V):
         return float(self.norms(V).sum())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from convexnn.cones import project_onto_cones
-from convexnn.sparse_cones import UNKNOWN, soft_threshold, support
+from convexnn.sparse_cones import UNKNOWN, soft_threshold, sparse_norms, support
 
 # Share of the best price below which no start is followed further.
 PROMISING = 0.5
@@ -67,7 +67,7 @@ def ascend(
     """
     U = starts / np.linalg.norm(starts, axis=1, keepdims=True)
     G = _gradient(X, t, U)
-    value, steps = np.einsum("kd,kd->k", G, U) / _norms(U, feature_penalty), np.full(len(U), step)
+    value, steps = np.einsum("kd,kd->k", G, U) / sparse_norms(U, feature_penalty), np.full(len(U), step)
     for _ in range(n_steps):
         lengths = np.maximum(np.linalg.norm(G, axis=1), 1e-300)
         trial = U + (steps / lengths)[:, None] * G
@@ -76,7 +76,7 @@ def ascend(
         size = np.linalg.norm(trial, axis=1, keepdims=True)
         trial /= np.maximum(size, 1e-300)
         G_trial = _gradient(X, t, trial)
-        higher = np.einsum("kd,kd->k", G_trial, trial) / np.maximum(_norms(trial, feature_penalty), 1e-300)
+        higher = np.einsum("kd,kd->k", G_trial, trial) / np.maximum(sparse_norms(trial, feature_penalty), 1e-300)
         # A step through the origin has no direction.
         up = (higher > value) & (size[:, 0] > 1e-9)
         U[up], G[up], value[up] = trial[up], G_trial[up], higher[up]
@@ -84,11 +84,6 @@ def ascend(
         if not (steps > 1e-4).any() or perf_counter() > deadline:
             break
     return U
-
-
-def _norms(U, feature_penalty):
-    lengths = np.linalg.norm(U, axis=1)
-    return lengths if feature_penalty is None else lengths + np.abs(U) @ feature_penalty
 
 
 def _gradient(X, t, U):
@@ -199,7 +194,7 @@ def climb(
     side = U @ X.T
     patterns = side >= 0
     # A projection is no shorter than the price at the start: only starts that are not promising are lost.
-    start = _heights(side, U, t, linear, dual) / _norms(U, feature_penalty)
+    start = _heights(side, U, t, linear, dual) / sparse_norms(U, feature_penalty)
     floor = np.zeros(len(t))
     np.maximum.at(floor, dual, start)
     floor = PROMISING * floor[dual]
@@ -223,7 +218,7 @@ def climb(
         side = W @ X.T
         reach = np.linalg.norm(W, axis=1)
         # A projection that was left at the floor is no vector of its cone.
-        price = _heights(side, W, t, linear, dual[k]) / np.maximum(_norms(W, feature_penalty), 1e-300)
+        price = _heights(side, W, t, linear, dual[k]) / np.maximum(sparse_norms(W, feature_penalty), 1e-300)
         price *= reach > low
         # Where samples have turned the same vector may have other multipliers, which tell where to cross.
         up = (price > prices[k] * (1 + 1e-12)) | (fresh[k] & (price >= prices[k] * (1 - 1e-12)))
@@ -374,7 +369,7 @@ def search(
 
 
 def _prices(X, t, U, feature_penalty):
-    return np.einsum("kd,kd->k", _gradient(X, t, U), U) / _norms(U, feature_penalty)
+    return np.einsum("kd,kd->k", _gradient(X, t, U), U) / sparse_norms(U, feature_penalty)
 
 
 def _promising(prices):

@@ -99,6 +99,12 @@ def threshold_onto_cones(
     return V, final, final_signs
 
 
+def sparse_norms(V: NDArray, feature_penalty: NDArray | None) -> NDArray:
+    """|v| + sum_j mu_j |v_j| of every row of V, shape (n_blocks,); |v| alone without mu."""
+    lengths = np.linalg.norm(V, axis=1)
+    return lengths if feature_penalty is None else lengths + np.abs(V) @ feature_penalty
+
+
 def soft_threshold(Q: NDArray, thresholds: NDArray) -> NDArray:
     """sign(q) (|q| - T)_+ entry by entry: the same without cones.
 

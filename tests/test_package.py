@@ -60,7 +60,7 @@ ONLY = {
     "branching": {"cones", "pricing", "trees"},
     "squares": set(),
     "relaxation": {"problem", "squares"},
-    "charges": {"branching", "penalties", "pricing", "trees"},
+    "charges": {"branching", "pricing", "sparse_cones", "trees"},
     "progress": set(),
     "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
