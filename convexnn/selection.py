@@ -149,9 +149,7 @@ def select_alpha(
         raise ValueError("one of n_neurons and n_weights must be given.")
     name, count = ("n_neurons", n_neurons) if n_weights is None else ("n_weights", n_weights)
     wanted, tol, max_fits = _integer(name, count, 0), _integer("tol", tol, 0), _integer("max_fits", max_fits, 1)
-    if "init" in options:
-        raise ValueError("init must not be given: each fit starts from the one before, the first without neurons.")
-    model = estimator_for(loss, tol=solver_tol, **({"certify": False} | options))
+    model = _estimator(loss, solver_tol, options)
     data = model._coded(X, y, sample_weight)
     fits: list[Fit] = []
     counts: list[int] = []
@@ -332,13 +330,11 @@ def select_feature_penalty(
     >>> print(select_feature_penalty(X, y, alpha=5.0, groups=groups, n_active=wanted, random_state=0).n_active)
     {'a': 1, 'b': 2}
     """
-    for name in ("feature_penalty", "init"):
-        if name in options:
-            raise ValueError(f"{name} must not be given: it is what is chosen here.")
     if not isinstance(alpha, Real):
         raise ValueError(f"alpha must be a number > 0, got {alpha!r}.")
     tol, max_fits = _integer("tol", tol, 0), _integer("max_fits", max_fits, 1)
-    model = estimator_for(loss, tol=solver_tol, **({"certify": False} | options)).set_params(alpha=alpha)
+    model = _estimator(loss, solver_tol, options, feature_penalty="it is what is chosen here")
+    model.set_params(alpha=alpha)
     start, max_time = perf_counter(), model.max_time
     data = model._coded(X, y, sample_weight)
     members = _members(groups, n_active, data[0].shape[1])
@@ -447,19 +443,19 @@ def feature_levels(fit: Fit, X, y, loss, sample_weight, class_weight=1.0, n_outp
     -------
     levels : array of shape (n_features,)
     """
-    weights = sample_weight * class_weight
-    keep = weights > 0
-    X, y, weights = X[keep], loss.check_target(y)[keep], weights[keep]
-    network, z = fit.network, fit.network.predict(X)
+    X, y, weights = _weighted(X, y, loss, sample_weight, class_weight)
+    network, (n, d) = fit.network, X.shape
     output = network.output_weights.reshape(network.n_neurons, n_outputs)
-    active = network.hidden(X) != 0
-    levels = np.zeros(X.shape[1])
-    for i, used in enumerate(network.hidden_weights.T):
-        out = z - ((active * np.outer(X[:, i], used)) @ output).reshape(z.shape)
-        theta = -weights[:, None] * loss.gradient(y, out).reshape(len(y), n_outputs)
-        along = np.einsum("nj,no,jo->j", active, theta * X[:, i, None], np.sign(output))
-        levels[i] = np.abs(along).max(initial=np.abs(theta.T @ X[:, i]).max() if not network.n_neurons else 0.0)
-    return levels
+    active = (network.hidden(X) != 0).astype(float)
+    steep = active @ (network.hidden_weights[:, :, None] * output[:, None]).reshape(-1, d * n_outputs)
+    columns = X.T[:, :, None]
+    parts = columns * steep.reshape(n, d, n_outputs).transpose(1, 0, 2)
+    theta = _dual_without(parts, network.predict(X), y, loss, weights)
+    pull = (theta * columns).transpose(0, 2, 1)
+    if not network.n_neurons:
+        return np.abs(pull.sum(axis=2)).max(axis=1)
+    along = (pull.reshape(d * n_outputs, n) @ active).reshape(d, n_outputs, -1)
+    return np.abs((along * np.sign(output).T).sum(axis=1)).max(axis=1)
 
 
 def neuron_levels(model, fit: Fit, X, y, loss, sample_weight, class_weight=1.0, n_outputs=1):
@@ -481,18 +477,14 @@ def neuron_levels(model, fit: Fit, X, y, loss, sample_weight, class_weight=1.0, 
     -------
     levels, sizes : arrays of shape (n_levels,)
     """
-    weights = sample_weight * class_weight
-    keep = weights > 0
-    X, y, weights = X[keep], loss.check_target(y)[keep], weights[keep]
-    network, levels, sizes = fit.network, [], []
-    hidden, z = network.hidden(X), network.predict(X)
+    X, y, weights = _weighted(X, y, loss, sample_weight, class_weight)
+    network = fit.network
     output = network.output_weights.reshape(network.n_neurons, n_outputs)
-    lengths = network.path_norms / np.linalg.norm(output, axis=1)
-    for j, (w, a) in enumerate(zip(network.hidden_weights, output)):
-        out = z - (hidden[:, j, None] * a).reshape(z.shape)
-        theta = -weights[:, None] * loss.gradient(y, out).reshape(len(y), n_outputs)
-        levels.append(float(hidden[:, j] @ theta @ a) / (lengths[j] * np.linalg.norm(a)))
-        sizes.append(np.count_nonzero(w) + (network.hidden_biases[j] != 0) + np.count_nonzero(a))
+    parts = network.hidden(X).T[:, :, None] * output[:, None]
+    theta = _dual_without(parts, network.predict(X), y, loss, weights)
+    levels = np.einsum("jno,jno->j", parts, theta) / network.path_norms
+    each = (network.hidden_weights, network.hidden_biases[:, None], output)
+    sizes = np.count_nonzero(np.column_stack(each), axis=1)
     if model.activation == "relu":
         lifted = X if model.hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
         mu = lift_feature_penalty(model.feature_penalty, X.shape[1], model.hidden_bias)
@@ -500,10 +492,25 @@ def neuron_levels(model, fit: Fit, X, y, loss, sample_weight, class_weight=1.0, 
         effort = (no_peaks(lifted), model.hidden_bias, 200, 60, 1, np.random.default_rng(0))
         peaks, prices, V, _ = find(lifted, T, *effort, feature_penalty=mu)
         chosen = peaks.apart(len(prices), SPREAD[:2])
-        for k in chosen[prices[chosen] < (1 - 1e-3) * fit.alpha]:
-            levels.append(prices[k])
-            sizes.append(np.count_nonzero(V[k]) + 1)
-    return np.array(levels), np.array(sizes)
+        below = chosen[prices[chosen] < (1 - 1e-3) * fit.alpha]
+        levels = np.concatenate([levels, prices[below]])
+        sizes = np.concatenate([sizes, np.count_nonzero(V[below], axis=1) + 1])
+    return levels, sizes
+
+
+def _weighted(X, y, loss, sample_weight, class_weight):
+    """Samples of positive weight, their targets in the coding of the loss, and their weights."""
+    weights = sample_weight * class_weight
+    keep = weights > 0
+    return X[keep], loss.check_target(y)[keep], weights[keep]
+
+
+def _dual_without(parts, z, y, loss, weights):
+    """Minus the weighted gradients at the predictions z without each of the parts (n_parts, n_samples, n_outputs)."""
+    n_parts = len(parts)
+    out = (z - parts.reshape(n_parts, *z.shape)).reshape(n_parts * len(z), *z.shape[1:])
+    slopes = loss.gradient(np.tile(y, (n_parts,) + (1,) * (y.ndim - 1)), out)
+    return -weights[:, None] * slopes.reshape(parts.shape)
 
 
 def _order_statistic(levels: NDArray, sizes: NDArray, wanted: int) -> float:
@@ -544,6 +551,15 @@ def _warn(fits: list[Fit], undecided: bool) -> None:
         what.append(f"{len(late)} of {len(fits)} fits stopped before solver_tol, with gaps up to {max(late):.1e}")
     if what:
         warnings.warn(f"{'; '.join(what)}.", ConvergenceWarning, stacklevel=3)
+
+
+def _estimator(loss: Any, solver_tol: float, options: dict, **refused: str):
+    """The estimator of the fits; ValueError with the reason for options that are not the user's to give."""
+    refused = {"init": "each fit starts from the one before, the first without neurons"} | refused
+    for name, reason in refused.items():
+        if name in options:
+            raise ValueError(f"{name} must not be given: {reason}.")
+    return estimator_for(loss, tol=solver_tol, **({"certify": False} | options))
 
 
 def _integer(name: str, value: Any, least: int) -> int:
