@@ -198,8 +198,8 @@ def solve_adaptively(
         neurons = blocks.take(blocks.V.any(axis=1))
         dual = 2 * neurons.output + (neurons.sign < 0)
         known = peaks.join(Peaks(neurons.patterns, neurons.V, np.full(neurons.V.shape, -1), dual))
-        effort = (n_random, n_climbs, n_generations, rng, deadline)
-        found, prices, V, looked = find(X, signed(theta), known, hidden_bias, *effort, feature_penalty=feature_penalty)
+        effort = (n_random, n_climbs, n_generations, rng)
+        found, prices, V, looked = find(X, signed(theta), known, hidden_bias, effort, deadline, feature_penalty)
         peaks = found.take(found.apart(n_climbs, SPREAD[1:4]))
         above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
         above = above[found.take(above).apart(MAX_NEW_CELLS, SPREAD)]
@@ -366,8 +366,8 @@ def search_alpha_max(
     cones = ReLU().penalty(X, empty, design.pattern, hidden_bias, feature_penalty)
     problem = Problem(design, y, loss, cones, 1.0, sample_weight, fit_intercept, skip)
     effort = (n_random, 30, 2, random_state)
-    T, settings = signed(problem.null_model[1]), dict(feature_penalty=feature_penalty)
-    return float(find(X, T, no_peaks(X), hidden_bias, *effort, **settings)[1].max(initial=0.0))
+    T = signed(problem.null_model[1])
+    return float(find(X, T, no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)[1].max(initial=0.0))
 
 
 def find(
@@ -375,21 +375,22 @@ def find(
     T: NDArray,
     known: Peaks,
     hidden_bias: str,
-    *effort,
+    effort: tuple[int, int, int, np.random.Generator],
+    deadline: float = np.inf,
     feature_penalty: NDArray | None = None,
 ) -> tuple[Peaks, NDArray, NDArray, int]:
     """Peaks of a search, their prices in the norm of the penalty, vectors with these prices as norms, and its starts.
 
-    With free biases the search runs with a long ones column, in whose norm biases hardly count; the cells that it
-    finds are then priced exactly.
+    ``effort`` is n_random, n_climbs, n_generations and rng, the other arguments are as in ``search``. With free biases
+    that runs with a long ones column, in whose norm biases hardly count; the cells that it finds are then priced
+    exactly.
     """
     if hidden_bias != "free":
-        settings: dict = dict(feature_penalty=feature_penalty)
-        peaks, n_starts = search(X, T, known, *effort, **settings)
+        peaks, n_starts = search(X, T, known, *effort, deadline, feature_penalty)
         return peaks, peaks.prices, peaks.V, n_starts
     scale = np.ones(X.shape[1])
     scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0
-    peaks, n_starts = search(X * scale, T, replace(known, V=known.V / scale), *effort)
+    peaks, n_starts = search(X * scale, T, replace(known, V=known.V / scale), *effort, deadline)
     peaks = peaks.take(peaks.apart(2 * MAX_NEW_CELLS, SPREAD))
     cones = FreeBiasConeGroupLasso(X, peaks.patterns, np.arange(len(peaks.V)))
     V = cones.maximisers((peaks.patterns * T.T[peaks.dual]) @ X)
@@ -423,7 +424,7 @@ def descend(
     n, d = X.shape
     decayed = np.ones(d)
     decayed[-1:] = hidden_bias != "free"
-    mu, halves = (np.zeros(d), 1) if feature_penalty is None else (feature_penalty, 2)
+    signs, mu = ([1.0], np.zeros(d)) if feature_penalty is None else ([1.0, -1.0], feature_penalty)
     if start is None:
         output = np.arange(n_neurons * n_outputs) % n_outputs
         W = rng.standard_normal((len(output), d)) / np.sqrt(d)
@@ -444,11 +445,12 @@ def descend(
         return hidden, np.column_stack([hidden[:, part] @ a[part] for part in feeding])
 
     def unpack(p):
-        P, a, c = p[: halves * m * d].reshape(halves, m, d), p[halves * m * d :][:m], p[halves * m * d + m :]
-        return P[0] if halves == 1 else P[0] - P[1], P.sum(axis=0), a, c.reshape(-1, n_outputs)
+        parts, a, c = np.split(p, [len(signs) * m * d, len(signs) * m * d + m])
+        parts = parts.reshape(len(signs), m, d)
+        return np.tensordot(signs, parts, 1), parts.sum(axis=0) @ mu, a, c.reshape(-1, n_outputs)
 
     def objective(p):
-        W, total, a, c = unpack(p)
+        W, charge, a, c = unpack(p)
         hidden, z = forward(W, a)
         z += free @ c
         z = z[:, 0] if n_outputs == 1 else z
@@ -457,19 +459,14 @@ def descend(
         back = (hidden > 0).astype(float)
         for o, part in enumerate(feeding):
             back[:, part] *= g[:, o, None]
-        slope_W = a[:, None] * (back.T @ X)
-        if halves == 1:
-            slope_W += alpha * decayed * W
-            decay = np.sum(decayed * W * W)
-        else:
-            lengths = np.linalg.norm(W, axis=1)
-            size = lengths + total @ mu
-            slope_W += alpha * (size / np.maximum(lengths, 1e-300))[:, None] * W
-            rise = alpha * size[:, None] * mu
-            slope_W = np.stack([slope_W + rise, rise - slope_W])
-            decay = size @ size
+        # The decay is the sum of size^2, size = |w| + sum_j mu_j |w_j|, the second linear in the parts.
+        lengths = np.linalg.norm(decayed * W, axis=1)
+        size = lengths + charge
+        slope_W = a[:, None] * (back.T @ X) + alpha * (size / np.maximum(lengths, 1e-300))[:, None] * decayed * W
+        slopes = [(sign * slope_W + alpha * size[:, None] * mu).ravel() for sign in signs]
+        decay = np.sum(decayed * W * W) if feature_penalty is None else size @ size
         value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (decay + a @ a)
-        return value, np.concatenate([slope_W.ravel(), slope_a, (free.T @ g).ravel()])
+        return value, np.concatenate([*slopes, slope_a, (free.T @ g).ravel()])
 
     # Neurons that first have to stand in for the unpenalised terms would lose their places.
     z = forward(W, a)[1]
@@ -477,11 +474,11 @@ def descend(
     problem = Problem(empty, y, loss, GroupLasso(), alpha, sample_weight, fit_intercept, skip)
     z = z[:, 0] if n_outputs == 1 else z
     c = free.T @ np.broadcast_to(problem.best_intercept(z), z.shape).reshape(n, n_outputs) / n
-    parts = [W] if halves == 1 else [np.maximum(W, 0.0), np.maximum(-W, 0.0)]
-    begin = np.concatenate([*(part.ravel() for part in parts), a, c.ravel()])
-    low = np.full(len(begin), -np.inf)
-    low[: 2 * m * d if halves == 2 else 0] = 0.0
-    bounds = None if halves == 1 else Bounds(low, np.inf)
+    parts, low = np.stack([W]), -np.inf
+    if feature_penalty is not None:
+        parts, low = np.maximum(np.multiply.outer(signs, W), 0.0), 0.0
+    begin = np.concatenate([parts.ravel(), a, c.ravel()])
+    bounds = Bounds(np.where(np.arange(len(begin)) < parts.size, low, -np.inf), np.inf)
     options = dict(maxiter=max_iter)
     p = minimize(objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     W, _, a, _ = unpack(p)

@@ -489,8 +489,8 @@ def neuron_levels(model, fit: Fit, X, y, loss, sample_weight, class_weight=1.0, 
         lifted = X if model.hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
         mu = lift_feature_penalty(model.feature_penalty, X.shape[1], model.hidden_bias)
         T = signed(fit.certificate.theta.reshape(len(y), n_outputs))
-        effort = (no_peaks(lifted), model.hidden_bias, 200, 60, 1, np.random.default_rng(0))
-        peaks, prices, V, _ = find(lifted, T, *effort, feature_penalty=mu)
+        effort = (200, 60, 1, np.random.default_rng(0))
+        peaks, prices, V, _ = find(lifted, T, no_peaks(lifted), model.hidden_bias, effort, feature_penalty=mu)
         chosen = peaks.apart(len(prices), SPREAD[:2])
         below = chosen[prices[chosen] < (1 - 1e-3) * fit.alpha]
         levels = np.concatenate([levels, prices[below]])

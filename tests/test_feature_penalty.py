@@ -235,7 +235,7 @@ def test_prices_by_brute_force(seed):
         program.solve(solver="CLARABEL")
         highest = max(highest, program.value)
     effort = (100, 30, 3, np.random.default_rng(0))
-    _, prices, V, _ = find(X, t[:, None], no_peaks(X), "penalized", *effort, feature_penalty=mu)
+    _, prices, V, _ = find(X, t[:, None], no_peaks(X), "penalized", effort, feature_penalty=mu)
     assert np.isclose(prices.max(initial=0.0), highest, atol=1e-6)
     for price, v in zip(prices, V):
         attained = t @ np.maximum(X @ v, 0) / (np.sqrt(v @ v) + mu @ np.abs(v))
