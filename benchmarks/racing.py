@@ -39,6 +39,23 @@ def opened(name, share, args, table, intercept=True, loss=None):
     return training
 
 
+def problems(args, table):
+    """Set, share and training problem of every set that is there, at every share."""
+    for name in args.sets:
+        for share in args.shares:
+            try:
+                training = opened(name, share, args, table)
+            except LookupError as error:
+                log(str(error))
+                break
+            yield name, share, training
+
+
+def headline(row):
+    """What a run prints of a row: seconds and objective."""
+    return [f"{row['seconds']:.2f} s", f"{row['objective']:.8g}"] if row.get("objective") else [row.get("status", "")]
+
+
 def thin(trace, n_points=80):
     """A trace with about that many points, dense early in time and where the objective still falls; as text."""
     trace = [point for point in trace if np.isfinite(point[1])]

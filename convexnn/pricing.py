@@ -207,7 +207,8 @@ def climb(
     signs = np.where(_sparse(U, feature_penalty)[:, None], np.sign(U), UNKNOWN).astype(np.int8)
     for _ in range(max_steps):
         n_cells += len(k)
-        at, wall, pull = patterns[k], walls[dual[k]], (patterns[k] * t[dual[k]]) @ X + linear[dual[k]]
+        at, wall = patterns[k], walls[dual[k]]
+        pull = (at * t[dual[k]]) @ X + linear[dual[k]]
         low = floor[k]
         if feature_penalty is None:
             W, on = project_onto_cones(pull, X, at, active[k], low, wall)

@@ -250,7 +250,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             )
             if progress is not None:
                 progress.close()
-            remembered = None if remembered is None else found.peaks
+            remembered = found.peaks
             network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
             network = network.merge().prune(rows)
             certificate = certify_listed(network, rows, problem, result.theta, False, self.hidden_bias)

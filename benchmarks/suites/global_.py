@@ -13,7 +13,7 @@ import json
 import numpy as np
 
 from benchmarks import plots, racing
-from benchmarks.records import log, markdown
+from benchmarks.records import markdown
 from benchmarks.search import fresh_price
 from convexnn import certify
 
@@ -43,6 +43,7 @@ OPTIONS = {
     "max-rows": (12_000, 500, "rows of a data set, drawn with seed 0"),
     "bound-time": (60.0, 5.0, "limit in seconds of each proof of a lower bound"),
 }
+headline = racing.headline
 COLUMNS = [*racing.COLUMNS, "referee bound", "certified bound", "certified by", "fresh price"]
 KEY = racing.KEY
 ACCURACIES = (1e-4, 1e-6)
@@ -67,21 +68,10 @@ def judged(training, args):
 
 def rows(args, table):
     """Our fit first: its seconds are the rivals'."""
-    for name in args.sets:
-        for share in args.shares:
-            try:
-                training = racing.opened(name, share, args, table)
-            except LookupError as error:
-                log(str(error))
-                break
-            yield from racing.ours(name, share, training, args, table, more=judged(training, args))
-            mine = table.find(set=name, share=share, rival="convexnn")[0]
-            yield from racing.gradient(name, share, training, args, table, max(mine["seconds"] or 0.0, args.floor))
-
-
-def headline(row):
-    """Seconds and objective."""
-    return [f"{row['seconds']:.2f} s", f"{row['objective']:.8g}"] if row.get("objective") else [row.get("status", "")]
+    for name, share, training in racing.problems(args, table):
+        yield from racing.ours(name, share, training, args, table, more=judged(training, args))
+        mine = table.find(set=name, share=share, rival="convexnn")[0]
+        yield from racing.gradient(name, share, training, args, table, max(mine["seconds"] or 0.0, args.floor))
 
 
 def grouped(rows):

@@ -32,6 +32,7 @@ OPTIONS = {
     "max-time": (10.0, 2.0, "limit of every run in seconds, ours and rivals'"),
     "max-rows": (5_000, 1_000, "rows of a data set, drawn with seed 0"),
 }
+headline = racing.headline
 COLUMNS, KEY = racing.COLUMNS, racing.KEY
 ACCURACIES = (1e-2, 1e-3, 1e-4)
 LATE = 1.1
@@ -54,11 +55,6 @@ def rows(args, table):
             continue
         yield from racing.ours(name, share, training, args, table, racing.OURS)
         yield from racing.gradient(name, share, training, args, table, args.max_time)
-
-
-def headline(row):
-    """Seconds and objective."""
-    return [f"{row['seconds']:.2f} s", f"{row['objective']:.8g}"] if row.get("objective") else [row.get("status", "")]
 
 
 def arrivals(rows, accuracy):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks import plots, racing
-from benchmarks.records import log, markdown
+from benchmarks.records import markdown
 
 TITLE = "Twenty seeds"
 QUESTION = "How much does the objective of SGD and Adam depend on the seed, and how far is it from the convex value?"
@@ -24,28 +24,18 @@ OPTIONS = {
     "max-rows": (5_000, 500, "rows of a data set, drawn with seed 0"),
     "ours": (3, 2, "seeds of our own fit's search"),
 }
+headline = racing.headline
 COLUMNS, KEY = racing.COLUMNS, racing.KEY
 METHODS = ("SGD", "Adam")
 
 
 def rows(args, table):
     """Our fit with several seeds of its search, then the rivals."""
-    for name in args.sets:
-        for share in args.shares:
-            try:
-                training = racing.opened(name, share, args, table)
-            except LookupError as error:
-                log(str(error))
-                break
-            for seed in range(args.ours):
-                yield from racing.ours(name, share, training, args, table, seed=seed)
-            slowest = max(row["seconds"] or 0.0 for row in table.find(set=name, share=share, rival="convexnn"))
-            yield from racing.gradient(name, share, training, args, table, max(slowest, args.floor), METHODS)
-
-
-def headline(row):
-    """Seconds and objective."""
-    return [f"{row['seconds']:.2f} s", f"{row['objective']:.8g}"] if row.get("objective") else [row.get("status", "")]
+    for name, share, training in racing.problems(args, table):
+        for seed in range(args.ours):
+            yield from racing.ours(name, share, training, args, table, seed=seed)
+        slowest = max(row["seconds"] or 0.0 for row in table.find(set=name, share=share, rival="convexnn"))
+        yield from racing.gradient(name, share, training, args, table, max(slowest, args.floor), METHODS)
 
 
 def report(rows, folder):
