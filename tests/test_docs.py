@@ -74,6 +74,12 @@ def test_links_between_files(path):
             assert (DOCS / "gallery" / (Path(target).stem + ".py")).exists(), target
 
 
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_no_line_is_taken_for_a_comment(path):
+    """MyST drops the rest of a paragraph from a line that starts with a percent sign."""
+    assert not re.search(r"^\s*%", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL), re.MULTILINE)
+
+
 PAGES = ["index", "guide/certificate", "guide/options", "guide/choosing_alpha", "guide/sparsity", "guide/one_feature"]
 
 
