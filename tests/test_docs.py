@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -73,6 +74,12 @@ def test_links_between_files(path):
             assert (DOCS / "gallery" / (Path(target).stem + ".py")).exists(), target
 
 
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_no_line_is_taken_for_a_comment(path):
+    """MyST drops the rest of a paragraph from a line that starts with a percent sign."""
+    assert not re.search(r"^\s*%", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL), re.MULTILINE)
+
+
 PAGES = ["index", "guide/certificate", "guide/options", "guide/choosing_alpha", "guide/sparsity", "guide/one_feature"]
 
 
@@ -81,6 +88,52 @@ def test_code_on_pages_runs(page):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
     assert blocks
     exec(compile("\n".join(blocks), page, "exec"), {})
+
+
+# The lecture.
+
+LECTURE = (DOCS / "guide" / "lecture.md").read_text()
+EXAMPLE, *SOLUTIONS = re.findall(r"```python\n(.*?)```", LECTURE, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(SOLUTIONS)))
+def test_code_of_the_lecture_needs_the_example_only(number):
+    scope = {}
+    exec(compile(EXAMPLE, "the example", "exec"), scope)
+    exec(compile(SOLUTIONS[number], f"block {number + 1} after the example", "exec"), scope)
+
+
+def test_every_exercise_of_the_lecture_has_a_folded_solution_that_runs():
+    _, *exercises = re.split(
+        r"^### ", LECTURE.partition("\n## Exercises\n")[2].partition("\n## ")[0], flags=re.MULTILINE
+    )
+    assert len(exercises) == 18
+    for number, exercise in enumerate(exercises, 1):
+        # Markdown inside of HTML needs the empty lines.
+        found = re.fullmatch(
+            r"(\d+)\. .+\n\n\*(?:Pencil|Computer|Pencil and computer), (?:easy|medium|hard), \d+ minutes[^*]*\*\s"
+            r"(?P<text>.+?)\n\n<details>\n<summary>Solution</summary>\n\n(?P<solution>.+)\n\n</details>\s*",
+            exercise,
+            re.DOTALL,
+        )
+        assert found and int(found[1]) == number, exercise.splitlines()[0]
+        assert "assert " in found["solution"] and "assert" not in found["text"]
+        assert exercise.count("<details>") == exercise.count("</details>") == 1
+
+
+def test_plan_of_the_lecture():
+    """It fills 90 minutes without gaps, and names sections that the page and the notebooks have."""
+    rows = re.findall(r"^\| (\d+)-(\d+) \| (.+?) \|.*\| (.+) \|$", LECTURE, re.MULTILINE)
+    ends = [0, *(int(stop) for _, stop, *_ in rows)]
+    assert [int(start) for start, *_ in rows] == ends[:-1] and ends[-1] == 90
+    for _, _, section, shown in rows:
+        assert f"\n### {section}\n" in LECTURE or section == "What is not proved"
+        sections = re.findall(r"\((\.\./\.\./notebooks/\w+\.ipynb)\): \*([^*]+)\*", shown)
+        assert len(sections) == shown.count(".ipynb") >= 1
+        for notebook, title in sections:
+            cells = json.loads((DOCS / "guide" / notebook).read_text())["cells"]
+            text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+            assert re.search(f"^## {re.escape(title)}$", text, re.MULTILINE), (notebook, title)
 
 
 # The recipe of docs/extend/loss.md.

@@ -1,6 +1,7 @@
 """Every notebook's code runs from top to bottom, and its assertions hold."""
 
 import json
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,3 +36,10 @@ def test_outputs_are_those_of_a_clean_run(path):
     for cell in code:
         for output in cell["outputs"]:
             assert output["output_type"] in ("stream", "display_data", "execute_result") and "stderr" not in str(output)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_ends_with_two_questions(path):
+    last = "".join(json.loads(path.read_text())["cells"][-1]["source"])
+    questions, _, sources = last.partition("## Questions for the class\n\n")[2].partition("\n\n## Sources\n\n")
+    assert re.findall(r"^(\d)\. ", questions, re.MULTILINE) == ["1", "2"] and sources.startswith("* ")
