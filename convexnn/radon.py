@@ -129,11 +129,7 @@ def radon_measure(network: Network) -> RadonMeasure:
     norms = np.linalg.norm(total, axis=1)
     kept = np.flatnonzero(norms > CANCELLED * parts)
     kept = kept[np.argsort(-norms[kept], kind="stable")]
-    # Of each group the heaviest neuron says where the hyperplane is.
-    heaviest = np.full(n_groups, -1)
-    order = np.argsort(sizes, kind="stable")
-    heaviest[group[order]] = order
-    chosen = heaviest[kept]
+    chosen = np.unique(group, return_index=True)[1][kept]
     sign = upper_half(directions[chosen])
     position = np.full(n_groups, -1)
     position[kept] = np.arange(len(kept))
