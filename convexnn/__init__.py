@@ -8,6 +8,7 @@ from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
 from convexnn.path import Path, relu_path
 from convexnn.plots import ArrangementDisplay, CertificateDisplay, ConvergenceDisplay, NeuronDisplay, PathDisplay
+from convexnn.radon import RadonMeasure, radon_measure, second_order_tv
 from convexnn.result import Result
 from convexnn.scenario import ScenarioBound, scenario_bound
 from convexnn.selection import FeatureSelection, Selection, select_alpha, select_feature_penalty
@@ -31,6 +32,7 @@ __all__ = [
     "NeuronDisplay",
     "Path",
     "PathDisplay",
+    "RadonMeasure",
     "ReLUSplineRegressor",
     "ReLUSplineRegressorCV",
     "Result",
@@ -43,9 +45,11 @@ __all__ = [
     "network_from",
     "patterns_of",
     "polish",
+    "radon_measure",
     "relu_path",
     "sample_patterns",
     "scenario_bound",
+    "second_order_tv",
     "select_alpha",
     "select_feature_penalty",
     "spline_path",

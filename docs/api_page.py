@@ -13,7 +13,7 @@ GROUPS = [
     ("Estimators", "scikit-learn's contract: fit, predict, certificate.", ["estimators"]),
     ("One feature", "Networks as linear splines; see :doc:`../guide/one_feature`.", ["univariate"]),
     ("Paths and the choice of alpha", "Many alphas at once.", ["path", "cross_validation", "selection"]),
-    ("Networks and results", "What a fit leaves behind.", ["network", "result"]),
+    ("Networks and results", "What a fit leaves behind.", ["network", "radon", "result"]),
     ("Certificates", "How far a network is from the best one.", ["certificate", "scenario"]),
     ("Networks trained elsewhere", "Conversion, better networks, and the report.", ["audit"]),
     ("Activation patterns", "The cells of the data's hyperplanes.", ["arrangements"]),

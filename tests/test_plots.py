@@ -412,47 +412,99 @@ class TestNeurons:
         model, X, _ = fits[1, "penalized"]
         display = NeuronDisplay.from_estimator(model, X)
         stems = np.array(display.artist_.get_segments())
-        assert len(stems) == model.network_.n_neurons and not stems[:, 0, 1].any()
-        for knot in stems[:, 0, 0]:
-            here = np.abs(stems[:, 0, 0] - knot) < 1e-8
-            step = min(1e-3, 0.3 * np.abs(stems[~here, 0, 0] - knot).min(initial=1.0))
+        knots, weights = stems[:, 0, 0], model.network_.hidden_weights[:, 0]
+        # This fit has neurons that face both sides of a knot.
+        assert 1 < len(stems) < model.network_.n_neurons and not stems[:, 0, 1].any()
+        step = 0.3 * np.abs(np.subtract.outer(knots, knots) + 9 * np.eye(len(knots))).min()
+        markers = {line.get_xdata()[0]: line.get_marker() for line in display.ax_.lines if line.get_marker() in "<>D"}
+        for knot, height in zip(knots, stems[:, 1, 1]):
             f = model.predict([[knot - step], [knot], [knot + step]])
-            np.testing.assert_allclose(stems[here, 1, 1].sum(), (f[2] - 2 * f[1] + f[0]) / step, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(height, (f[2] - 2 * f[1] + f[0]) / step, rtol=1e-9)
+            sides = set(np.sign(weights[np.abs(-model.network_.hidden_biases / weights - knot) < 1e-9]))
+            assert markers[knot] == {(1,): ">", (-1,): "<"}.get(tuple(sides), "D")
+        total = np.abs(stems[:, 1, 1]).sum()
+        assert display.ax_.get_legend().get_title().get_text() == f"total variation of the slope {total:.4g}"
 
     def test_points_of_the_radon_domain(self):
         network = random_network(8, seed=7)
         display = NeuronDisplay.from_network(network, feature_names=["a", "b"])
         points = np.vstack([scatter.get_offsets() for scatter in display.artist_])
+        assert len(points) == 8 and (points[:, 0] >= 0).all() and (points[:, 0] < 180).all()
         for w, b in zip(network.hidden_weights, network.hidden_biases):
             turned = np.radians(points[:, 0])
             along = np.column_stack([np.cos(turned), np.sin(turned)])
-            # The foot of the line from the origin, with w pointing along the angle.
-            fits = (np.abs(points[:, 1] * (along @ w) + b) < 1e-9) & (along @ w > (1 - 1e-9) * np.hypot(*w))
+            # The foot of the line from the origin, with w along the angle or against it.
+            fits = (np.abs(points[:, 1] * (along @ w) + b) < 1e-9) & (np.abs(along @ w) > (1 - 1e-9) * np.hypot(*w))
             assert fits.sum() == 1
         assert len(display.artist_[0].get_offsets()) == (network.output_weights > 0).sum()
         assert "(a, b)" in display.ax_.get_xlabel()
         sizes = np.abs(network.output_weights) * np.hypot(*network.hidden_weights.T)
         areas = np.concatenate([scatter.get_sizes() for scatter in display.artist_])
         np.testing.assert_allclose(np.sort(areas), np.sort(np.maximum(400 * sizes / sizes.max(), 20)))
+        legend = display.ax_.get_legend()
+        assert legend.get_title().get_text() == f"second-order total variation {sizes.sum():.4g}"
+        keys = [h for h in legend.legend_handles if h.get_label().startswith("weight ")]
+        for key in keys:
+            weight = float(key.get_label().split()[1])
+            np.testing.assert_allclose(key.get_markersize() ** 2, 400 * weight / sizes.max())
+            assert weight <= sizes.max() < 5 * max(float(key.get_label().split()[1]) for key in keys)
+
+    def test_neurons_on_one_line_are_one_atom(self):
+        W = np.array([[3.0, 4.0], [-3.0, -4.0], [-1.0, 0.02], [1.0, 0.0], [-1.0, 0.0]])
+        network = Network(W, np.array([-10.0, 10.0, 2.0, 1.0, -1.0]), np.array([1.0, -3.0, 1.0, 2.0, -2.0]))
+        display = NeuronDisplay.from_network(network)
+        positive, negative = (scatter.get_offsets().data for scatter in display.artist_)
+        np.testing.assert_allclose(negative, [[np.degrees(np.arctan2(4, 3)), 2.0]])
+        np.testing.assert_allclose(positive, [[180 - np.degrees(np.arctan(0.02)), -2.0 / np.hypot(1, 0.02)]])
+        # What is near 180 degrees comes back below 0, with the opposite offset.
+        drawn = np.vstack([c.get_offsets() for c in display.ax_.collections])
+        np.testing.assert_allclose(drawn[drawn[:, 0] < 0], positive * [1, -1] - [180, 0])
+        assert len(drawn) == 3 and display.order_.tolist() == [0, 1]
+
+    def test_samples_are_the_lines_through_them(self):
+        X = np.random.default_rng(8).standard_normal((7, 2))
+        display = NeuronDisplay.from_network(random_network(4, seed=8), np.vstack([X, X[:2]]))
+        curves = display.ax_.collections[1].get_segments()
+        assert len(curves) == 7
+        for x, curve in zip(X[np.lexsort(X.T[::-1])], curves):
+            for angle, offset in curve[::40]:
+                assert offset == pytest.approx(x[0] * np.cos(np.radians(angle)) + x[1] * np.sin(np.radians(angle)))
 
     def test_lines_outside_the_band_miss_the_data(self):
         X = np.random.default_rng(8).standard_normal((30, 2))
         network = random_network(30, seed=8)
         display = NeuronDisplay.from_network(network, X)
-        band = display.ax_.collections[0].get_paths()[0]
-        for direction, offset, w, b in zip(
-            display.directions, display.offsets, network.hidden_weights, network.hidden_biases
-        ):
+        band, measure = display.ax_.collections[0].get_paths()[0], display.measure
+        for k, w, b in zip(measure.atom_of, network.hidden_weights, network.hidden_biases):
             values = X @ w + b
             margin = min(abs(values.min()), abs(values.max())) / np.hypot(*w)
-            # The band is drawn every degree.
+            # The band is drawn every half degree.
             if margin > 0.02:
-                angle = np.degrees(np.arctan2(direction[1], direction[0]))
-                assert band.contains_point((angle, offset)) == (values.min() < 0 < values.max())
+                angle = np.degrees(np.arctan2(*measure.directions[k, ::-1]))
+                assert band.contains_point((angle, measure.offsets[k])) == (values.min() < 0 < values.max())
 
     def test_neurons_without_weights_have_no_line(self):
         network = Network(np.array([[0.0, 0.0], [1.0, 0.0]]), np.ones(2), np.ones(2))
-        assert NeuronDisplay.from_network(network).order_.tolist() == [1]
+        display = NeuronDisplay.from_network(network)
+        assert display.order_.tolist() == [0] and display.measure.atom_of.tolist() == [-1, 0]
+
+    @pytest.mark.parametrize("d", [1, 2])
+    def test_gated_networks_are_placed_by_their_gates(self, d):
+        rng = np.random.default_rng(3)
+        gates, biases = rng.standard_normal((5, d)), rng.standard_normal(5)
+        gates[2] = 0
+        network = random_network(5, d, gate_weights=gates, gate_biases=biases)
+        display = NeuronDisplay.from_network(network)
+        if d == 1:
+            places = np.array(display.artist_.get_segments())[:, 0, 0]
+            np.testing.assert_allclose(np.sort(places), np.sort(-np.delete(biases, 2) / np.delete(gates, 2)))
+        else:
+            points = np.vstack([scatter.get_offsets().data for scatter in display.artist_])
+            along = np.column_stack([np.cos(np.radians(points[:, 0])), np.sin(np.radians(points[:, 0]))])
+            values = points[:, 1:] * along @ gates.T + biases
+            assert len(points) == 4 and ((np.abs(values) < 1e-9).sum(axis=0) == [1, 1, 0, 1, 1]).all()
+        # No second derivative to speak of.
+        assert "variation" not in display.ax_.get_legend().get_title().get_text() + display.ax_.get_title(loc="left")
 
     def test_heat_map(self):
         X = np.random.default_rng(9).standard_normal((40, 4))

@@ -98,7 +98,7 @@ def output_labels(network, classes):
     return [f"{'output' if classes is None else 'class'} {label}" for label in labels]
 
 
-def neuron_handles(network, classes, kind, classes_shown=False):
+def neuron_handles(network, classes, kind, classes_shown=False, name="neuron"):
     """Legend entries for the colours of neurons: "line" (dashed if negative), "stem" or "marker" (down if negative).
 
     One for all where the legend shows the colours of the classes already.
@@ -113,10 +113,10 @@ def neuron_handles(network, classes, kind, classes_shown=False):
 
     output, sign = outputs_and_signs(network)
     if network.n_outputs == 1:
-        pairs = ((POSITIVE, "positive neuron", 1), (NEGATIVE, "negative neuron", -1))
+        pairs = ((POSITIVE, f"positive {name}", 1), (NEGATIVE, f"negative {name}", -1))
         return [handle(*pair) for pair in pairs if pair[2] in sign]
     labels = output_labels(network, classes)
-    handles = [handle(COLORS[k % len(COLORS)], f"neuron of {labels[k]}", 1) for k in np.unique(output)]
+    handles = [handle(COLORS[k % len(COLORS)], f"{name} of {labels[k]}", 1) for k in np.unique(output)]
     if classes_shown:
         handles = [handle("black", "neuron of the class", 1)]
     return handles + [handle("black", "negative weight", -1)] if -1 in sign and kind != "stem" else handles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from convexnn.arrangements import check_data
+from convexnn.network import Network
 from convexnn.plots.drawing import (
     check_names,
     fitted,
@@ -17,26 +18,32 @@ from convexnn.plots.drawing import (
     output_labels,
     outputs_and_signs,
 )
+from convexnn.radon import RadonMeasure, radon_measure, upper_half
+
+#: Degrees by which the half turn of angles is drawn beyond its ends, where its lines come back.
+WRAP = 8.0
 
 
 class NeuronDisplay:
     r"""Where the neurons of a network are, and how strong.
 
-    One feature: the knots, each with the change of slope a |w|. Two features: angle of w and signed distance -b / |w|
-    of the line from the origin, the coordinates in which a network is a sum of points (the Radon domain); areas are
-    |w| |a|. More features: a heat map of the weights, divided by the norm that the weight decay counts, the strongest
+    One feature: the knots, each with its change of slope a |w|. Two features: the Radon domain, in which every line of
+    the plane is a point, its angle and its offset, and the network a sum of atoms of weight a |w|, drawn as areas
+    (``radon_measure``). Neurons on one knot or line are added up with their signs; the legend says to what their
+    absolute values add up (``second_order_tv``). A sample is a curve: all lines through it. Lines between the same
+    curves have the same activation pattern, or its complement. A normal turned by 180 degrees is the same line with the
+    opposite offset, so what is near one end of the angles is drawn once more, pale, beyond the other.
+
+    More features: a heat map of the weights, divided by the norm that the weight decay counts, the strongest
     neurons first.
 
     Parameters
     ----------
     network : Network
-        Any two-layer network. Gated networks with one or two features are placed by their gates.
-    directions : array of shape (n_neurons, n_features)
-        Weights divided by their length.
-    offsets : array of shape (n_neurons,)
-        -b / |w|: the neuron switches where the direction's coordinate of x is this.
-    strengths : array of shape (n_neurons,)
-        |w| |a| with the sign of the output weight.
+        Any two-layer network.
+    measure : RadonMeasure
+        Its atoms. For a gated network, which has no such measure, the hyperplanes of the gates instead, one for each
+        neuron, with weights a |w|.
     feature_names : list of str
         Names of the features.
     classes : array, optional
@@ -49,16 +56,14 @@ class NeuronDisplay:
     ax_, figure_
         Axes and figure.
     artist_
-        Stem lines, two scatters (positive and negative neurons), or image.
+        Stem lines, two scatters (positive and negative atoms), or image.
     order_ : int array
-        Neurons that are drawn, in their order.
+        Atoms, or with three and more features neurons, that are drawn, in their order.
     """
 
-    def __init__(self, *, network, directions, offsets, strengths, feature_names, classes=None, X=None):
+    def __init__(self, *, network, measure, feature_names, classes=None, X=None):
         self.network = network
-        self.directions = directions
-        self.offsets = offsets
-        self.strengths = strengths
+        self.measure = measure
         self.feature_names = feature_names
         self.classes = classes
         self.X = X
@@ -72,8 +77,8 @@ class NeuronDisplay:
         network : Network
             Any two-layer network.
         X : array of shape (n_samples, n_features), optional
-            Samples: marks where knots and lines meet the data; with more features, the share of samples on which each
-            neuron is active.
+            Samples: marks on the axis of the knots, curves in the Radon domain; with more features, the share of
+            samples on which each neuron is active.
         feature_names : list of str, optional
             Names of the features.
         classes : array, optional
@@ -94,15 +99,9 @@ class NeuronDisplay:
         X = None if X is None else check_data(X)
         if X is not None and X.shape[1] != n_features:
             raise ValueError(f"X must have {n_features} features, got {X.shape[1]}.")
-        weights, biases = hyperplanes(network)
-        lengths = np.linalg.norm(weights, axis=1)
-        safe = np.where(lengths > 0, lengths, np.nan)
-        outer = np.linalg.norm(network.output_weights.reshape(network.n_neurons, network.n_outputs), axis=1)
         display = cls(
             network=network,
-            directions=weights / safe[:, None],
-            offsets=-biases / safe,
-            strengths=outputs_and_signs(network)[1] * np.linalg.norm(network.hidden_weights, axis=1) * outer,
+            measure=radon_measure(network) if network.gate_weights is None else _gates(network),
             feature_names=check_names(feature_names, n_features),
             classes=classes,
             X=X,
@@ -151,48 +150,86 @@ class NeuronDisplay:
         self.figure_ = self.ax_.figure
         if n_features > 2:
             return self._draw_weights(self.ax_, rows, kwargs)
-        self.order_ = np.flatnonzero(np.isfinite(self.offsets))
-        return (self._draw_knots if n_features == 1 else self._draw_lines)(self.ax_, kwargs)
+        self.order_ = np.arange(len(self.measure.offsets))
+        (self._draw_knots if n_features == 1 else self._draw_lines)(self.ax_, kwargs)
+        if self.network.gate_weights is None:
+            name = "total variation of the slope" if n_features == 1 else "second-order total variation"
+            text, legend = f"{name} {self.measure.total_variation:.4g}", self.ax_.get_legend()
+            if legend is None:
+                self.ax_.set_title(text, loc="left")
+            else:
+                legend.set_title(text)
+                legend.set_alignment("left")
+        return self
+
+    def _atoms(self):
+        """The atoms as neurons, the sign of each, and its size."""
+        measure = self.measure
+        atoms = Network(measure.directions, -measure.offsets, measure.weights, hidden_bias="free")
+        return atoms, outputs_and_signs(atoms)[1], atoms.path_norms
 
     def _draw_knots(self, ax, kwargs):
-        chosen = self.order_
-        knots = self.offsets[chosen] * self.directions[chosen, 0]
-        heights, colors = self.strengths[chosen], np.array(neuron_colors(self.network))[chosen]
+        atoms, signs, sizes = self._atoms()
+        knots, heights, colors = self.measure.offsets, signs * sizes, neuron_colors(atoms)
         self.artist_ = ax.vlines(knots, 0.0, heights, **(dict(colors=colors, lw=2.2) | kwargs))
-        for knot, height, color, side in zip(knots, heights, colors, self.directions[chosen, 0]):
-            ax.plot(knot, height, marker=">" if side > 0 else "<", color=color, ms=9, ls="", mec="white", mew=0.6)
+        facing = hyperplanes(self.network)[0][:, 0]
+        for k in self.order_:
+            sides = set(np.sign(facing[self.measure.atom_of == k]))
+            marker = "D" if len(sides) > 1 else ">" if 1.0 in sides else "<"
+            own = dict(color=colors[k], ms=9 if len(sides) == 1 else 7, mec="white", mew=0.6)
+            ax.plot(knots[k], heights[k], marker=marker, ls="", **own)
         ax.axhline(0.0, color="0.4", lw=0.8)
         if self.X is not None:
             ax.plot(self.X[:, 0], np.zeros(len(self.X)), "|", color="0.4", ms=9, zorder=0)
-        ax.set_xlabel(f"{self.feature_names[0]} at the knot (arrowhead: where the neuron is active)")
+        ax.set_xlabel(f"{self.feature_names[0]} at the knot (arrowhead: active side; diamond: both)")
         ax.set_ylabel("change of slope, a |w|")
         ax.margins(y=0.12)
-        legend_above(ax, neuron_handles(self.network, self.classes, "stem"))
-        return self
+        legend_above(ax, neuron_handles(atoms, self.classes, "stem", name="knot"))
 
     def _draw_lines(self, ax, kwargs):
-        chosen = self.order_
+        from matplotlib.collections import LineCollection
+        from matplotlib.lines import Line2D
+
+        handles = []
         if self.X is not None:
-            turns = np.linspace(-np.pi, np.pi, 361)
-            shadows = self.X @ np.vstack([np.cos(turns), np.sin(turns)])
-            band = dict(color="0.9", lw=0, zorder=0, label="lines that meet the data's hull")
-            ax.fill_between(np.degrees(turns), shadows.min(axis=0), shadows.max(axis=0), **band)
-        strengths, signs = np.abs(self.strengths[chosen]), outputs_and_signs(self.network)[1][chosen]
-        angles = np.degrees(np.arctan2(self.directions[chosen, 1], self.directions[chosen, 0]))
-        colors, areas = np.array(neuron_colors(self.network))[chosen], 400 * strengths / strengths.max(initial=1e-300)
+            turns = np.linspace(-WRAP, 180 + WRAP, 393)
+            rows = np.unique(self.X, axis=0)
+            curves = rows @ np.vstack([np.cos(np.radians(turns)), np.sin(np.radians(turns))])
+            ax.fill_between(turns, curves.min(axis=0), curves.max(axis=0), color="0.95", lw=0, zorder=0)
+            lines = LineCollection([np.column_stack([turns, curve]) for curve in curves], zorder=0.5)
+            shade = float(np.clip(3 / np.sqrt(len(rows)), 0.08, 0.6))
+            ax.add_collection(lines).set(color="0.35", linewidth=0.9, alpha=shade, rasterized=len(rows) > 500)
+            handles = [Line2D([], [], color="0.55", lw=1.2, label="lines through a sample")]
+        atoms, signs, sizes = self._atoms()
+        offsets, angles = self.measure.offsets, np.degrees(np.arctan2(*self.measure.directions.T[::-1]))
+        largest = sizes.max(initial=0.0) or 1.0
+        colors, areas = np.array(neuron_colors(atoms)), np.maximum(400 * sizes / largest, 20.0)
         options = dict(alpha=0.85, edgecolors="white", linewidths=0.7) | kwargs
         self.artist_ = []
         for sign, marker in ((1, "^"), (-1, "v")):
             here = np.flatnonzero(signs == sign)
             here = here[np.argsort(-areas[here])]
-            own = dict(s=np.maximum(areas[here], 20.0), c=colors[here], marker=marker)
-            self.artist_.append(ax.scatter(angles[here], self.offsets[chosen][here], **(own | options)))
-        ax.set(xlim=(-184, 184), xticks=np.arange(-180, 181, 60))
-        ax.set_xlabel(f"angle of w in the plane ({self.feature_names[0]}, {self.feature_names[1]}), degrees")
-        ax.set_ylabel("distance of the line from the origin, -b / |w|")
-        handles = ax.get_legend_handles_labels()[0]
-        legend_above(ax, neuron_handles(self.network, self.classes, "marker") + handles)
-        return self
+            look = dict(s=areas[here], c=colors[here], marker=marker) | options
+            self.artist_.append(ax.scatter(angles[here], offsets[here], **look))
+            for turn, edge in ((180, angles < WRAP), (-180, angles > 180 - WRAP)):
+                again = here[edge[here]]
+                look = dict(s=areas[again], c=colors[again], marker=marker) | options
+                ax.scatter(angles[again] + turn, -offsets[again], **(look | dict(alpha=0.3)))
+        for end in (0, 180):
+            ax.axvline(end, color="0.4", lw=0.8, ls=":", zorder=0.6)
+        ax.set(xlim=(-WRAP, 180 + WRAP), xticks=np.arange(0, 181, 30))
+        ax.set_xlabel(f"angle of the line's normal in the plane ({', '.join(self.feature_names)}), degrees")
+        ax.set_ylabel("offset of the line from the origin,\nin units of the features")
+        if len(sizes) and "s" not in kwargs:
+            # 1, 2 or 5 times a power of ten.
+            power = 10.0 ** np.floor(np.log10(largest))
+            top = power * max(digit for digit in (1, 2, 5) if digit * power <= largest * (1 + 1e-12))
+            for weight in (top, top / 5):
+                size = np.sqrt(400 * weight / largest)
+                own = dict(ls="", marker="^", color="0.5", ms=size, mec="white", label=f"weight {weight:.3g}")
+                handles.append(Line2D([], [], **own))
+        name = "atom" if self.network.gate_weights is None else "gate"
+        legend_above(ax, neuron_handles(atoms, self.classes, "marker", name=name) + handles)
 
     def _draw_weights(self, ax, rows, kwargs):
         network = self.network
@@ -227,3 +264,17 @@ class NeuronDisplay:
         )
         ax.set_ylabel("neuron: signed path norm")
         return self
+
+
+def _gates(network):
+    """The hyperplanes where the gates of a gated network switch, each with the weights a |w| of its neuron."""
+    lengths = np.linalg.norm(network.gate_weights, axis=1)
+    open_or_shut = lengths == 0
+    safe = np.where(open_or_shut, 1.0, lengths)
+    directions, offsets = network.gate_weights / safe[:, None], -network.gate_biases / safe
+    sign = upper_half(directions)
+    weights = (network.output_weights.T * np.linalg.norm(network.hidden_weights, axis=1)).T
+    kept = np.flatnonzero(~open_or_shut)
+    atom_of = np.full(network.n_neurons, -1)
+    atom_of[kept] = np.arange(len(kept))
+    return RadonMeasure((directions * sign[:, None])[kept], (offsets * sign)[kept], weights[kept], atom_of)

@@ -108,6 +108,7 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
     spline_path : splines for many alphas.
     ReLUSplineRegressorCV : alpha by cross-validation.
     convexnn.univariate.fit_narrow : other activations, and deep narrow networks.
+    second_order_tv : TV(f') from a network, and what it is for many features.
 
     References
     ----------
