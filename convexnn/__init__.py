@@ -6,6 +6,7 @@ from convexnn.certificate import Certificate, certify
 from convexnn.cross_validation import ConvexReLUClassifierCV, ConvexReLURegressorCV
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
+from convexnn.optimal_set import OptimalSet, optimal_set
 from convexnn.path import Path, relu_path
 from convexnn.plots import ArrangementDisplay, CertificateDisplay, ConvergenceDisplay, NeuronDisplay, PathDisplay
 from convexnn.result import Result
@@ -29,6 +30,7 @@ __all__ = [
     "FeatureSelection",
     "Network",
     "NeuronDisplay",
+    "OptimalSet",
     "Path",
     "PathDisplay",
     "ReLUSplineRegressor",
@@ -41,6 +43,7 @@ __all__ = [
     "count_patterns",
     "enumerate_patterns",
     "network_from",
+    "optimal_set",
     "patterns_of",
     "polish",
     "relu_path",
