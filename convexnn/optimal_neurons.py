@@ -107,7 +107,7 @@ def _highest(problem, hidden_bias, gated, theta, cells: Blocks, share: float) ->
     elif not gated and mu is not None:
         V = support(G, mu, rows, cells.patterns, floor=floor)[0]
     elif hidden_bias == "free":
-        V = FreeBiasConeGroupLasso(X, cells.patterns, k).maximisers(G)
+        V = FreeBiasConeGroupLasso(X, cells.patterns, k).maximisers(G, floor)
     elif not gated:
         V = project_onto_cones(G, rows, cells.patterns, floor=floor)[0]
     if mu is not None:
@@ -193,7 +193,7 @@ def _refined(problem, hidden_bias, gated, blocks: Blocks) -> tuple[Blocks, NDArr
         faces.append(axes[np.count_nonzero(singular > 1e-9) :].T)
         feeds = np.zeros((len(X), n_outputs, faces[-1].shape[1]))
         feeds[:, output] = sign * (pattern[:, None] * X) @ faces[-1]
-        columns.append(feeds.reshape(-1, faces[-1].shape[1]))
+        columns.append(feeds.reshape(len(free), faces[-1].shape[1]))
     B = np.hstack([*columns, free])
     cuts = np.cumsum([0, *(face.shape[1] for face in faces)])
     start = problem.best_intercept(
@@ -210,8 +210,9 @@ def _refined(problem, hidden_bias, gated, blocks: Blocks) -> tuple[Blocks, NDArr
         slope = -B.T @ theta.ravel()
         curved = problem.loss.hessian(problem.y, z).reshape(len(X), n_outputs, n_outputs)
         curved = curved * problem.sample_weight[:, None, None]
-        hessian = B.T @ (curved @ B.reshape(len(X), n_outputs, -1)).reshape(B.shape)
-        for face, low, high in zip(faces, cuts, cuts[1:]):
+        hessian = B.T @ (curved @ B.reshape(len(X), n_outputs, B.shape[1])).reshape(B.shape)
+        inside = True
+        for face, pattern, low, high in zip(faces, blocks.patterns, cuts, cuts[1:]):
             v = face @ x[low:high]
             length = np.linalg.norm(counts * v)
             toward = face.T @ (counts * v) / length
@@ -220,15 +221,18 @@ def _refined(problem, hidden_bias, gated, blocks: Blocks) -> tuple[Blocks, NDArr
             hessian[low:high, low:high] += (
                 problem.alpha / length * ((face.T * counts) @ face - np.outer(toward, toward))
             )
+            side = (unit @ v) * np.where(pattern, 1.0, -1.0) * (not gated)
+            inside &= bool(side.min() > -ON_FACE * length or (hidden_bias == "free" and pattern.all()))
         left = float(np.linalg.norm(slope))
-        if left >= best[0]:
+        # Where the objective is flat a step may be a long one, out of the cones.
+        if left >= best[0] or not inside:
             break
         best = left, x, theta
         root = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
-        step = np.linalg.lstsq(hessian / np.outer(root, root), slope / root, rcond=1e-13)[0] / root
+        step = np.linalg.lstsq(hessian / np.outer(root, root), slope / root, rcond=1e-12)[0] / root
         x = x - step
     _, x, theta = best
-    V = np.array([face @ x[low:high] for face, low, high in zip(faces, cuts, cuts[1:])]).reshape(-1, X.shape[1])
+    V = np.array([face @ x[low:high] for face, low, high in zip(faces, cuts, cuts[1:])]).reshape(len(faces), X.shape[1])
     return replace(blocks, V=V), theta
 
 
@@ -251,11 +255,13 @@ def _distinct(problem, hidden_bias, gated, blocks: Blocks, found: Blocks) -> tup
     every = Blocks(*(np.concatenate(part) for part in zip(*(vars(part).values() for part in ends))))
     place = [every.V, every.sign[:, None], every.output[:, None]]
     if gated:
-        place.append(np.unique(np.packbits(every.patterns, axis=1), axis=0, return_inverse=True)[1].reshape(-1, 1))
+        place.append(
+            np.unique(np.packbits(every.patterns, axis=1), axis=0, return_inverse=True)[1].reshape(len(every.V), 1)
+        )
     group = clusters(np.hstack(place))
     norms = np.zeros(len(every.V))
     norms[len(norms) - len(blocks.V) :] = norms_of(problem, hidden_bias, blocks.V)
-    pairs = group[: (len(ends) - 1) * len(found.V)].reshape(len(ends) - 1, -1).T[:, [0, -1]]
+    pairs = group[: (len(ends) - 1) * len(found.V)].reshape(len(ends) - 1, len(found.V)).T[:, [0, -1]]
     same = pairs[:, 0] == pairs[:, 1]
     pairs = pairs[~same | found.patterns.all(axis=1)] if hidden_bias == "free" else pairs[:0]
     return every.take(np.unique(group, return_index=True)[1]), np.bincount(group, norms), pairs
@@ -278,8 +284,8 @@ def unit_neurons(network, problem, hidden_bias, gated, cells: Blocks, listed) ->
     gates = {}
     if gated:
         index = {row.tobytes(): k for k, row in enumerate(listed.packed)}
-        k = [index[row.tobytes()] for row in np.packbits(cells.patterns, axis=1)]
-        gate = np.pad(listed.gates[:, k].T.reshape(m, -1), ((0, 0), (0, int(hidden_bias == "none"))))
+        k = np.array([index[row.tobytes()] for row in np.packbits(cells.patterns, axis=1)], dtype=int)
+        gate = np.pad(listed.gates[:, k].T, ((0, 0), (0, int(hidden_bias == "none"))))
         gates = dict(gate_weights=gate[:, :d], gate_biases=gate[:, d])
     return replace(
         network,
@@ -296,12 +302,12 @@ def free_terms(problem, phi: NDArray) -> tuple[NDArray, NDArray]:
     n, n_outputs, m = phi.shape
     shift = -np.tensordot(problem.free, np.tensordot(problem.free.T, phi, 1), 1) / n
     if problem.skip is None:
-        return shift, shift[0] if problem.fit_intercept else np.zeros((n_outputs, m))
+        return shift, shift[:1] if problem.fit_intercept else np.zeros((1, n_outputs, m))
     weights = np.zeros((problem.skip.shape[1] + 1, n_outputs, m))
     for j in range(m):
         skip, bias = problem.free_weights(shift[:, :, j].reshape(problem.null_model[1].shape))
         weights[:-1, :, j], weights[-1, :, j] = np.reshape(skip, (-1, n_outputs)), bias
-    return shift, weights.reshape(-1, m)
+    return shift, weights
 
 
 def match(problem: Problem, hidden_bias: str, gated: bool, blocks: Blocks, neurons: Blocks) -> NDArray:

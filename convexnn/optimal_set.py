@@ -113,9 +113,8 @@ class OptimalSet:
         linear = np.where(front, 0.0, feeds)
         bend = np.zeros((plane.max() + 1, *feeds.shape))
         bend[plane, :, :, np.arange(m)] = np.moveaxis(np.where(front, feeds, -feeds), -1, 0)
-        free = self._free.reshape(len(self._free) // C, C, m)
-        linear[-1] += free[-1]
-        linear[: len(free) - 1] += free[:-1]
+        linear[-1] += self._free[-1]
+        linear[: len(self._free) - 1] += self._free[:-1]
         change = np.concatenate([linear[None], bend])
         if C > 1:
             change -= change.mean(axis=2, keepdims=True)
@@ -158,7 +157,7 @@ class OptimalSet:
             )
         k = np.flatnonzero(t > 0)
         root, part, skip = np.sqrt(t[k]), self.neurons.select(k), self.network.skip_weights
-        shift = (self._free @ (t - self.path_norms)).reshape(-1, *self.network.output_weights.shape[1:])
+        shift = (self._free @ (t - self.path_norms)).reshape(len(self._free), *self.network.output_weights.shape[1:])
         bias = self.network.output_bias + shift[-1]
         return replace(
             part,
@@ -253,7 +252,7 @@ class OptimalSet:
         ValueError
             When the data do not fit the network or the loss.
         """
-        X, C, m = check_data(X), self.network.n_outputs, len(self.path_norms)
+        X, C = check_data(X), self.network.n_outputs
         y = self.loss.check_target(_coded(y, self._classes, C))
         s = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         if y.shape != (len(X),) or s.shape != (len(X),) or not np.isfinite(s).all() or s.min() < 0:
@@ -300,7 +299,7 @@ class OptimalSet:
             middle, slopes = middle - middle.mean(axis=1, keepdims=True), slopes - slopes.mean(axis=1, keepdims=True)
         low, high = middle.ravel().copy(), middle.ravel().copy()
         if not self.is_unique:
-            for i, row in enumerate(slopes.reshape(len(low), -1)):
+            for i, row in enumerate(slopes.reshape(len(low), len(self.path_norms))):
                 low[i] += min(row @ (self.polytope.least(row) - self.path_norms), 0.0)
                 high[i] += max(row @ (self.polytope.least(-row) - self.path_norms), 0.0)
         return low.reshape(middle.shape), high.reshape(middle.shape)
@@ -323,9 +322,8 @@ class OptimalSet:
     def _slopes(self, X: NDArray) -> NDArray:
         """Change of the predictions with each path norm, intercept and skip weights included: (n, n_outputs, m)."""
         C, m = self.network.n_outputs, len(self.path_norms)
-        free = self._free.reshape(len(self._free) // C, C, m)
-        slopes = self.neurons.hidden(X)[:, None, :] * self.neurons.output_weights.reshape(m, C).T + free[-1]
-        return slopes if self.network.skip_weights is None else slopes + np.tensordot(X, free[:-1], 1)
+        slopes = self.neurons.hidden(X)[:, None, :] * self.neurons.output_weights.reshape(m, C).T + self._free[-1]
+        return slopes if self.network.skip_weights is None else slopes + np.tensordot(X, self._free[:-1], 1)
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")
@@ -461,8 +459,7 @@ def optimal_set(
     bound = problem.dual_value(problem.dual_bound(theta)[1] * min(1.0, alpha / max(highest, 1e-300)))
     neurons = unit_neurons(network, *kind, cells, listed)
     shape = len(X), network.n_outputs, len(t)
-    phi = neurons.hidden(X)[:, None, :] * neurons.output_weights.reshape(-1, network.n_outputs).T
-    phi = phi.reshape(shape)
+    phi = neurons.hidden(X)[:, None, :] * neurons.output_weights.reshape(len(t), network.n_outputs).T
     free, weights = free_terms(problem, phi)
     prices = np.einsum("noj,no->j", phi, theta.reshape(shape[:2])) / alpha
     keep = np.flatnonzero((prices >= 1 - tol) | (t > 0))
@@ -492,7 +489,7 @@ def optimal_set(
         alpha=float(alpha),
         loss=loss,
         _classes=classes,
-        _free=weights[:, keep],
+        _free=weights[:, :, keep],
     )
     grade = problem.y, float(alpha), loss, problem.sample_weight
     refined = optima.network_of(optima.path_norms)
