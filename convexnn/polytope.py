@@ -155,13 +155,14 @@ class Polytope:
         if not self.dimension or count == needed:
             return best, count
         right, zero = self.equations @ self.point / self.size, np.zeros((len(self.equations), len(k)))
+        # Unknowns t / most between 0 and 1, and for each a number 0 or 1 that is no smaller.
         found = milp(
             np.append(np.zeros(len(k)), np.ones(len(k))),
             integrality=np.append(np.zeros(len(k)), np.ones(len(k))),
-            bounds=Bounds(0, np.append(most, np.ones(len(k)))),
+            bounds=Bounds(0, 1),
             constraints=[
-                LinearConstraint(np.hstack([self.equations[:, k], zero]), right, right),
-                LinearConstraint(np.hstack([np.eye(len(k)), -np.diag(most)]), -np.inf, 0),
+                LinearConstraint(np.hstack([self.equations[:, k] * most, zero]), right, right),
+                LinearConstraint(np.hstack([np.eye(len(k)), -np.eye(len(k))]), -np.inf, 0),
             ],
             options=dict(time_limit=max_time),
         )
@@ -169,7 +170,7 @@ class Polytope:
         at_least = max(needed, 1, 0 if bound is None or not np.isfinite(bound) else int(np.ceil(bound - 1e-6)))
         if found.x is not None:
             t = np.zeros_like(best)
-            t[k] = np.where(found.x[len(k) :] > 0.5, found.x[: len(k)], 0.0)
+            t[k] = np.where(found.x[len(k) :] > 0.5, found.x[: len(k)] * most, 0.0)
             t = self.exact(t * self.size)
             # Tolerances of the program let small entries pass for zeros: what it found is looked at again.
             if self.off(t) <= HOLDS and np.count_nonzero(t) < count:
