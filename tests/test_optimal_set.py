@@ -5,7 +5,6 @@ from itertools import combinations
 import cvxpy as cp
 import numpy as np
 import pytest
-from scipy.optimize import nnls
 
 from convexnn import (
     ConvexReLUClassifier,
@@ -16,7 +15,6 @@ from convexnn import (
     optimal_set,
     sample_patterns,
 )
-from convexnn.polytope import Polytope
 
 
 def planted(name, seed=0):
@@ -282,6 +280,16 @@ def test_without_neurons():
     assert "one optimal network, 0 neurons" in str(optima)
 
 
+def test_the_default_accuracy_is_enough():
+    # The fit stops at a gap of 1e-4; prices and predictions are then exact all the same.
+    for name, options, alpha in CASES:
+        optima = optimal_set(*fitted(name, options, alpha, tol=1e-4))
+        exact = optimal_set(*fitted(name, options, alpha, tol=1e-10))
+        assert np.abs(optima.prices[optima.polytope.live] - 1).max() < 1e-10
+        assert np.isclose(optima.objective, exact.objective, rtol=1e-12)
+        assert optima.dimension == exact.dimension and np.allclose(optima.theta, exact.theta, atol=1e-9)
+
+
 def test_worse_networks_are_refused():
     model, X, y = fitted("random", {}, 0.05)
     worse = model.network_.select(np.arange(1, model.network_.n_neurons))
@@ -354,19 +362,3 @@ def test_methods_check_their_arguments():
     ]:
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_polytope():
-    # t_1 + t_2 + t_3 + t_4 = 4 and t_1 = t_2: vertices (2, 2, 0, 0), (0, 0, 4, 0), (0, 0, 0, 4).
-    E = np.linalg.qr(np.array([[1.0, 1, 1, 1], [1, -1, 0, 0]]).T)[0].T
-    part = Polytope(E, np.array([1.0, 1.0, 2.0, 0.0]))
-    assert part.dimension == 2 and len(part.live) == 4 and len(part.needed) == 0
-    assert np.allclose(part.ranges, [[0, 2], [0, 2], [0, 4], [0, 4]])
-    t, at_least = part.fewest(5.0)
-    assert at_least == 1 and np.count_nonzero(t) == 1
-    goal = np.array([3.0, 0.0, 1.0, -5.0])
-    system = np.vstack([np.eye(4), 1e6 * E])
-    nearest = [nnls(system, np.append(to, 1e6 * E @ part.point))[0] for to in (goal, np.maximum(goal, 0.0))]
-    found = part.minimise(lambda t: (0.5 * np.sum((t - goal) ** 2), t - goal, np.eye(4)), 1.0)
-    assert np.allclose(found, nearest[0], atol=1e-5)
-    assert np.allclose(part.nearest(np.maximum(goal, 0.0)), nearest[1], atol=1e-6)
