@@ -507,6 +507,11 @@ def optimal_set(
             f"the optimum was found to a relative gap of {gap:.1e} only, where {NOT_SOLVED:g} is needed to tell which "
             "neurons are optimal; standardise the features, or take a larger alpha."
         )
+    if loss.target != "real" and objective <= problem.negligible:
+        raise ValueError(
+            "the skip connection separates the classes: the objective falls towards 0 without an optimum; take "
+            "skip_connection=False."
+        )
     bent = loss.hessian(problem.y, z.reshape(theta.shape) + center).reshape(len(X), -1)
     flat = int(np.count_nonzero(bent.max(axis=1) <= 0))
     if flat:

@@ -343,6 +343,9 @@ def test_what_is_no_polytope_is_refused():
     model = ConvexReLURegressor(alpha=1.0, loss="huber", tol=1e-8).fit(X, far)
     with pytest.raises(ValueError, match="flat or straight at the predictions of"):
         optimal_set(model, X, far)
+    separable = ConvexReLUClassifier(alpha=0.1, skip_connection=True).fit(X, X[:, 0] > 0)
+    with pytest.raises(ValueError, match="skip connection separates the classes"):
+        optimal_set(separable, X, X[:, 0] > 0)
     gated = ConvexReLURegressor(alpha=0.1, activation="gated_relu").fit(X, y)
     with pytest.raises(ValueError, match="got 'search'"):
         optimal_set(gated, X, y, patterns="search")
