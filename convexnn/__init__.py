@@ -6,6 +6,7 @@ from convexnn.certificate import Certificate, certify
 from convexnn.cross_validation import ConvexReLUClassifierCV, ConvexReLURegressorCV
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
+from convexnn.optimal_set import OptimalSet, optimal_set
 from convexnn.path import Path, relu_path
 from convexnn.plots import ArrangementDisplay, CertificateDisplay, ConvergenceDisplay, NeuronDisplay, PathDisplay
 from convexnn.radon import RadonMeasure, radon_measure, second_order_tv
@@ -30,6 +31,7 @@ __all__ = [
     "FeatureSelection",
     "Network",
     "NeuronDisplay",
+    "OptimalSet",
     "Path",
     "PathDisplay",
     "RadonMeasure",
@@ -43,6 +45,7 @@ __all__ = [
     "count_patterns",
     "enumerate_patterns",
     "network_from",
+    "optimal_set",
     "patterns_of",
     "polish",
     "radon_measure",

@@ -207,12 +207,15 @@ class FreeBiasConeGroupLasso:
             out[k], active[k] = shrink(V[k], threshold, self.rows, self.patterns[self.pattern[k]], active[k])
         return out, active
 
-    def maximisers(self, G: NDArray) -> NDArray:
-        """For each block the vector of its cone along G's maximum over |w| <= 1, with that maximum as |w|."""
+    def maximisers(self, G: NDArray, floor: float = 0.0) -> NDArray:
+        """For each block the vector of its cone along G's maximum over |w| <= 1, with that maximum as |w|.
+
+        Blocks whose maximum is no larger than the floor are left unfinished, with |w| no larger.
+        """
         V, none = np.zeros_like(G), np.full(G.shape, -1)
         V[self.linear, :-1] = G[self.linear, :-1]
         for k in self.parts:
-            V[k], _, _ = minimise(G[k], np.zeros(len(k)), self.rows, self.patterns[self.pattern[k]], none[k])
+            V[k], _, _ = minimise(G[k], np.zeros(len(k)), self.rows, self.patterns[self.pattern[k]], none[k], floor)
         return V
 
     def dual_norm(self, G, floor=0.0, warm=None):

@@ -15,6 +15,7 @@ GROUPS = [
     ("Paths and the choice of alpha", "Many alphas at once.", ["path", "cross_validation", "selection"]),
     ("Networks and results", "What a fit leaves behind.", ["network", "radon", "result"]),
     ("Certificates", "How far a network is from the best one.", ["certificate", "scenario"]),
+    ("All optimal networks", "The polytope that they form; see :doc:`../guide/sparsity`.", ["optimal_set"]),
     ("Networks trained elsewhere", "Conversion, better networks, and the report.", ["audit"]),
     ("Activation patterns", "The cells of the data's hyperplanes.", ["arrangements"]),
     ("Displays", "Pictures (they need matplotlib).", ["plots"]),

@@ -36,6 +36,9 @@ ORDER = [
     "certificate",
     "plots",
     "audit",
+    "polytope",
+    "optimal_neurons",
+    "optimal_set",
     "export",
     "progress",
     "training",
@@ -63,6 +66,7 @@ ONLY = {
     "squares": set(),
     "relaxation": {"problem", "squares"},
     "charges": {"branching", "pricing", "sparse_cones", "trees"},
+    "polytope": set(),
     "progress": set(),
     "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
