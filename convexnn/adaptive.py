@@ -30,8 +30,8 @@ MAX_NEW_CELLS = 200
 # Below this share of alpha_max the first descent takes more neurons.
 WIDE_BELOW = 0.02
 # Above this gap neurons have far to go, and descent on the network takes them across many walls at once; until a round
-# that began with it lowers the objective by no more than this share.
-FAR, FUTILE = 1e-3, 1e-5
+# that began with it lowers the objective by no more than this share. Farther from the neurons of another alpha.
+FAR, FAR_ALONG, FUTILE = 1e-3, 2e-2, 1e-5
 # A thorough search: fresh random starts, and the least number of vectors that are perturbed in a generation; and these
 # and the generations where peaks are known from another alpha.
 THOROUGH = (1000, 100)
@@ -285,7 +285,7 @@ def solve_adaptively(
                 break
             before = len(blocks.sign)
             blocks = blocks.join(new.weightless())
-            if gap > FAR and drop > FUTILE and smooth:
+            if gap > (FAR if remembered is None else FAR_ALONG) and drop > FUTILE and smooth:
                 seed = blocks.join(replace(new, V=new.V * 0.3 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
                 moved = local(seed)
                 blocks = blocks.weightless().join(moved)

@@ -315,7 +315,8 @@ def search(
     n_random : int
         Number of fresh random starts for each dual variable.
     n_climbs : int
-        How many of the best, far from each other, are perturbed in each generation; three times as many climb at last.
+        How many of the best, far from each other, are perturbed in each generation. As many climb at last, after two
+        generations twice as many, after more three times.
     n_generations : int
         How often the best are perturbed.
     rng : numpy Generator
@@ -363,7 +364,8 @@ def search(
             n_starts += len(k)
         k = _promising(prices)
         k = k[k >= len(own.V)]
-        k = np.concatenate([np.arange(len(own.V)), k[spread(U[k], 3 * n_climbs, SPREAD[1:5])]])
+        k = k[spread(U[k], int(np.clip(n_generations, 1, 3)) * n_climbs, SPREAD[1:5])]
+        k = np.concatenate([np.arange(len(own.V)), k])
         starts, dual, active = [*starts, U[k]], [*dual, np.full(len(k), j)], [*active, on[k]]
     peaks, n_cells = climb(X, T, np.concatenate(starts), np.concatenate(dual), np.concatenate(active), **settings)
     return peaks, n_starts + n_cells
