@@ -504,17 +504,19 @@ def blocks_in(problem: Problem, coef: NDArray) -> Blocks:
     return Blocks(design.patterns[design.pattern[k]], design.sign[k], design.output[k], coef[k])
 
 
-def blocks_of(network: Network, X: NDArray, hidden_bias: str) -> Blocks:
-    """The blocks of a ReLU network's neurons, each in the cell that its weights lie in; one for each output fed.
+def blocks_of(network: Network, X: NDArray, hidden_bias: str, patterns: NDArray | None = None) -> Blocks:
+    """The blocks of a network's neurons; one for each output fed.
 
     Parameters
     ----------
     network : Network
-        A ReLU network.
+        Any two-layer network. Blocks of gated ones have positive signs.
     X : array of shape (n_samples, n_features)
         The data, with its ones column if ``hidden_bias`` is not "none".
     hidden_bias : {"penalized", "free", "none"}
         Whether biases are the last coordinate.
+    patterns : array of shape (n_neurons, n_samples), optional
+        The cells of the neurons, by default those that their weights lie in.
 
     Returns
     -------
@@ -523,8 +525,10 @@ def blocks_of(network: Network, X: NDArray, hidden_bias: str) -> Blocks:
     W = network.hidden_weights
     if hidden_bias != "none":
         W = np.column_stack([W, network.hidden_biases])
+    cells = (X @ W.T >= 0).T if patterns is None else patterns
     amounts = network.output_weights.reshape(network.n_neurons, network.n_outputs)
     neuron, output = np.nonzero(amounts)
     a = amounts[neuron, output]
-    blocks = Blocks((X @ W[neuron].T >= 0).T, np.sign(a), output, np.abs(a)[:, None] * W[neuron])
+    sign = np.sign(a) if network.gate_weights is None else np.ones(len(a))
+    blocks = Blocks(cells[neuron], sign, output, (sign * a)[:, None] * W[neuron])
     return blocks.join(blocks.take(np.zeros(0, dtype=int)))

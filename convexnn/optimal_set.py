@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from convexnn.activations import find_patterns
-from convexnn.adaptive import Blocks, blocks_of
+from convexnn.adaptive import blocks_of
 from convexnn.arrangements import Arrangement, check_data, count_patterns, enumerate_patterns, patterns_of
 from convexnn.audit import network_from
 from convexnn.certificate import MAX_LISTED, bare_problem
@@ -452,7 +452,10 @@ def optimal_set(
     gated = network.gate_weights is not None
     listed, scope = _listed(model, network, rows, hidden_bias, patterns)
     kind = problem, hidden_bias, gated
-    blocks = _blocks_of(network, rows, hidden_bias, listed)
+    own = None
+    if listed is not None:
+        own = listed.patterns.T[find_patterns(network, rows, listed.patterns.T, hidden_bias)]
+    blocks = blocks_of(network, rows, hidden_bias, own)
     cells, t, pairs, theta, highest, n_patterns = optimal_neurons(
         *kind, blocks, listed, np.random.default_rng(random_state), tol
     )
@@ -581,19 +584,3 @@ def _listed(model, network, rows, hidden_bias, patterns) -> tuple[Arrangement | 
         # A network's own gates stay what they are.
         listed = patterns_of(network.select(unlisted), X, hidden_bias=hidden_bias).union(listed)
     return listed, "global" if listed.complete else "patterns"
-
-
-def _blocks_of(network, rows, hidden_bias, listed) -> Blocks:
-    """The blocks of a network's neurons, in listed cells if there is a list."""
-    if listed is None:
-        return blocks_of(network, rows, hidden_bias)
-    W = network.hidden_weights
-    if hidden_bias != "none":
-        W = np.column_stack([W, network.hidden_biases])
-    amounts = network.output_weights.reshape(network.n_neurons, network.n_outputs)
-    neuron, output = np.nonzero(amounts)
-    a = amounts[neuron, output]
-    patterns = listed.patterns.T[find_patterns(network, rows, listed.patterns.T, hidden_bias)[neuron]]
-    sign = np.sign(a) if network.gate_weights is None else np.ones(len(a))
-    blocks = Blocks(patterns, sign, output, (sign * a)[:, None] * W[neuron])
-    return blocks.join(blocks.take(np.zeros(0, dtype=int)))
