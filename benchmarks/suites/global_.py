@@ -106,9 +106,26 @@ def verdict(groups):
     return [f"{count}: {bars}.{' The others:' if missed else ''}", "", *missed, *([""] if missed else [])]
 
 
+def first_there(methods, seconds):
+    """How often each method arrives within an accuracy of the best known objective, and how often first; lines.
+
+    ``seconds`` has shape (n_problems, n_methods, n_accuracies), inf where a method does not arrive.
+    """
+    lines = []
+    for k, accuracy in enumerate(ACCURACIES):
+        times = seconds[:, :, k]
+        first = np.isfinite(times) & (times <= times.min(axis=1, keepdims=True))
+        counts = zip(methods, np.isfinite(times).sum(axis=0), first.sum(axis=0))
+        words = ", ".join(f"{method} {arrived} ({ahead})" for method, arrived, ahead in counts)
+        lines.append(
+            f"* Within {accuracy:g} on how many of {len(seconds)} problems, in brackets first or tied: {words}."
+        )
+    return lines
+
+
 def report(rows, folder):
     """Excess of every rival over our objective, seconds to an accuracy, and curves with lower bounds."""
-    groups, main, soon, panels = grouped(rows), [], [], {}
+    groups, main, soon, panels, seconds = grouped(rows), [], [], {}, []
     methods = [m for m in dict.fromkeys(row["method"] for row in rows) if not m.startswith("convexnn")]
     for (name, share), group in groups.items():
         mine = next(row for row in group if row["rival"] == "convexnn")
@@ -132,6 +149,7 @@ def report(rows, folder):
             arrivals.append([min(racing.reached(r, best * (1 + a)) for r in good) for a in ACCURACIES])
         first = [name, f"{mine['n']:.0f}, {mine['d']:.0f}", f"{share:g}", f"{value:.7g}", f"{mine['seconds']:.1f}"]
         main.append([*first, f"{mine['neurons']:.0f}", f"{mine['fresh price'] - 1:+.1e}", *shown, *cells])
+        seconds.append(arrivals)
         text = [" / ".join(f"{t:.2f}" if np.isfinite(t) else "-" for t in pair) for pair in arrivals]
         limit = next((row["limit"] for row in group if row["rival"] != "convexnn"), np.nan)
         soon.append([name, f"{share:g}", f"{best:.7g}", f"{limit:.1f}", *text])
@@ -156,6 +174,8 @@ def report(rows, folder):
         "",
         "Seconds until within 1e-4 / 1e-6 of the best known objective (the lowest of any row): ours, and the earliest "
         "of the seeds of each method with its tuned setting; tuning does not count.",
+        "",
+        *first_there(["convexnn", *methods], np.array(seconds)),
         "",
         *markdown(["set", "share", "best known", "limit of a run", "convexnn", *methods], soon),
     ]
