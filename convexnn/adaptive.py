@@ -10,14 +10,11 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
 from convexnn.activations import ReLU
 from convexnn.losses import Loss
-from convexnn.network import Network
+from convexnn.network import Network, clusters
 from convexnn.penalties import FreeBiasConeGroupLasso, GroupLasso
 from convexnn.pricing import SPREAD, Peaks, no_peaks, search
 from convexnn.problem import Design, Problem, free_columns
@@ -30,7 +27,8 @@ MAX_NEW_CELLS = 200
 # Below this share of alpha_max the first descent takes more neurons.
 WIDE_BELOW = 0.02
 # Above this gap neurons have far to go, and descent on the network takes them across many walls at once; until a round
-# that began with it lowers the objective by no more than this share. Farther from the neurons of another alpha.
+# that began with it lowers the objective by no more than this share. On a path, where neurons start near their places,
+# only above the second gap.
 FAR, FAR_ALONG, FUTILE = 1e-3, 2e-2, 1e-5
 # A thorough search: fresh random starts, and the least number of vectors that are perturbed in a generation; and these
 # and the generations where peaks are known from another alpha.
@@ -104,10 +102,8 @@ class Blocks:
         if len(keep) < 2:
             return part
         place = np.column_stack([part.V / lengths[:, None], part.sign, part.output])
-        pairs = cKDTree(place).query_pairs(ONE_NEURON, output_type="ndarray")
-        graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(keep), len(keep)))
-        n_groups, group = connected_components(graph, directed=False)
-        total = np.zeros((n_groups, part.V.shape[1]))
+        group = clusters(place, ONE_NEURON)
+        total = np.zeros((group.max() + 1, part.V.shape[1]))
         np.add.at(total, group, part.V)
         first = np.unique(group, return_index=True)[1]
         return replace(part.take(first), V=total)

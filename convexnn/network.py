@@ -242,10 +242,8 @@ class Network:
             keys.append(gates / np.where(across > 0, across, 1.0))
         if m < 2:
             return part
-        pairs = cKDTree(np.column_stack(keys)).query_pairs(SAME_DIRECTION, output_type="ndarray")
-        graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(m, m))
-        n_groups, group = connected_components(graph, directed=False)
-        if n_groups == m:
+        group = clusters(np.column_stack(keys), SAME_DIRECTION)
+        if group.max() == m - 1:
             return part
         strength = np.bincount(group, part.path_norms)
         first = np.unique(group, return_index=True)[1]
@@ -629,6 +627,15 @@ class Network:
             hidden_biases=self.hidden_biases * inner,
             output_weights=self.output_weights * outer.reshape(shape),
         )
+
+
+def clusters(points: NDArray, radius: float) -> NDArray[np.intp]:
+    """The number of its cluster for each point: points within the radius, directly or by way of others, are one."""
+    if not len(points):
+        return np.zeros(0, dtype=int)
+    pairs = cKDTree(points).query_pairs(radius, output_type="ndarray")
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
+    return connected_components(graph, directed=False)[1].astype(int)
 
 
 def _independent_scales(phi: NDArray, price: NDArray) -> NDArray:

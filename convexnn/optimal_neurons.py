@@ -6,15 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from convexnn.activations import ACTIVATIONS
 from convexnn.adaptive import MAX_NEW_CELLS, ONE_NEURON, Blocks, find, signed
 from convexnn.arrangements import Arrangement
 from convexnn.cones import project_onto_cones
-from convexnn.network import Network
+from convexnn.network import Network, clusters
 from convexnn.penalties import FreeBiasConeGroupLasso
 from convexnn.pricing import SPREAD, Peaks, spread
 from convexnn.problem import Design, Problem
@@ -258,22 +255,13 @@ def _distinct(problem, hidden_bias, gated, blocks: Blocks, found: Blocks) -> tup
         place.append(
             np.unique(np.packbits(every.patterns, axis=1), axis=0, return_inverse=True)[1].reshape(len(every.V), 1)
         )
-    group = clusters(np.hstack(place))
+    group = clusters(np.hstack(place), ONE_NEURON)
     norms = np.zeros(len(every.V))
     norms[len(norms) - len(blocks.V) :] = norms_of(problem, hidden_bias, blocks.V)
     pairs = group[: (len(ends) - 1) * len(found.V)].reshape(len(ends) - 1, len(found.V)).T[:, [0, -1]]
     same = pairs[:, 0] == pairs[:, 1]
     pairs = pairs[~same | found.patterns.all(axis=1)] if hidden_bias == "free" else pairs[:0]
     return every.take(np.unique(group, return_index=True)[1]), np.bincount(group, norms), pairs
-
-
-def clusters(points: NDArray) -> NDArray[np.intp]:
-    """The number of its cluster for each point: neighbours are one."""
-    if not len(points):
-        return np.zeros(0, dtype=int)
-    pairs = cKDTree(points).query_pairs(ONE_NEURON, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
-    return connected_components(graph, directed=False)[1]
 
 
 def unit_neurons(network, problem, hidden_bias, gated, cells: Blocks, listed) -> Network:

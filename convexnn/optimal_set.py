@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from convexnn.activations import find_patterns
-from convexnn.adaptive import blocks_of
+from convexnn.adaptive import ONE_NEURON, blocks_of
 from convexnn.arrangements import Arrangement, check_data, count_patterns, enumerate_patterns, patterns_of
 from convexnn.audit import network_from
 from convexnn.certificate import MAX_LISTED, bare_problem
 from convexnn.losses import Loss, get_loss
-from convexnn.network import Network
-from convexnn.optimal_neurons import clusters, free_terms, match, optimal_neurons, unit_neurons
+from convexnn.network import Network, clusters
+from convexnn.optimal_neurons import free_terms, match, optimal_neurons, unit_neurons
 from convexnn.polytope import DEPENDENT, Polytope
 from convexnn.result import relative_gap
 
@@ -107,7 +107,7 @@ class OptimalSet:
             gates = np.column_stack([part.gate_weights, part.gate_biases])
         gates = gates / np.linalg.norm(gates, axis=1, keepdims=True)
         front = gates[np.arange(m), np.argmax(np.abs(gates) > 1e-6, axis=1)] > 0
-        plane = clusters(np.where(front, 1.0, -1.0)[:, None] * gates)
+        plane = clusters(np.where(front, 1.0, -1.0)[:, None] * gates, ONE_NEURON)
         feeds = inside.T[:, None, :] * part.output_weights.reshape(m, C).T
         # f = linear + bend 1[in front]; behind the hyperplane a neuron that faces backwards is all linear.
         linear = np.where(front, 0.0, feeds)

@@ -13,11 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
-from convexnn.network import SAME_DIRECTION, Network
+from convexnn.network import SAME_DIRECTION, Network, clusters
 
 # A sum of weights below this share of the sum of their absolute values is rounding.
 CANCELLED = 1e-13
@@ -119,11 +116,10 @@ def radon_measure(network: Network) -> RadonMeasure:
     scale = (sizes @ np.abs(offsets) / sizes.sum() if n else 0.0) or 1.0
     keys = np.column_stack([directions, np.arcsinh(offsets / scale)])
     # Every hyperplane twice, as (u, t) and as (-u, -t).
-    pairs = cKDTree(np.vstack([keys, -keys])).query_pairs(SAME_DIRECTION, output_type="ndarray") % max(n, 1)
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    n_groups, group = connected_components(graph, directed=False) if n else (0, np.zeros(0, dtype=int))
+    sides = clusters(np.vstack([keys, -keys]), SAME_DIRECTION).reshape(2, n).min(axis=0)
+    planes, group = np.unique(sides, return_inverse=True)
 
-    total, parts = np.zeros((n_groups, network.n_outputs)), np.zeros(n_groups)
+    total, parts = np.zeros((len(planes), network.n_outputs)), np.zeros(len(planes))
     np.add.at(total, group, weights)
     np.add.at(parts, group, sizes)
     norms = np.linalg.norm(total, axis=1)
@@ -131,7 +127,7 @@ def radon_measure(network: Network) -> RadonMeasure:
     kept = kept[np.argsort(-norms[kept], kind="stable")]
     chosen = np.unique(group, return_index=True)[1][kept]
     sign = upper_half(directions[chosen])
-    position = np.full(n_groups, -1)
+    position = np.full(len(planes), -1)
     position[kept] = np.arange(len(kept))
     atom_of = np.full(network.n_neurons, -1)
     atom_of[alive] = position[group]
