@@ -30,9 +30,9 @@ WIDE_BELOW = 0.02
 # that began with it lowers the objective by no more than this share. On a path, where neurons start near their places,
 # only above the second gap.
 FAR, FAR_ALONG, FUTILE = 1e-3, 2e-2, 1e-5
-# A thorough search: fresh random starts, and the least number of vectors that are perturbed in a generation; and these
-# and the generations where peaks are known from another alpha.
-THOROUGH = (1000, 100)
+# A thorough search: fresh random starts, 50 a feature but within these limits; the least number of vectors that are
+# perturbed in a generation; generations, two a feature. And all three where peaks are known from another alpha.
+STARTS, PERTURBED, GENERATIONS = (1000, 2000), 100, (10, 20)
 THOROUGH_ALONG = (200, 20, 5)
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
@@ -219,8 +219,10 @@ def solve_adaptively(
     deadline = np.inf if solver.max_time is None else start + solver.max_time
     status, inner_tol, n_iter = "max_iter", 1e-3, 0
     # Peaks are the more, and the smaller, the more features there are.
+    n_features = X.shape[1]
+    effort = int(np.clip(50 * n_features, *STARTS)), PERTURBED, int(np.clip(2 * n_features, *GENERATIONS))
     # Small basins are missed as often as not: what one thorough search did not find another may.
-    thorough = 2 * [(*THOROUGH, int(np.clip(4 * X.shape[1], 20, 40)))] if remembered is None else [THOROUGH_ALONG]
+    thorough = 2 * [effort] if remembered is None else [THOROUGH_ALONG]
     best: tuple[Problem, Result] | None = None
     lower, anchor = -np.inf, theta
     try:

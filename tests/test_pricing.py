@@ -513,13 +513,32 @@ def test_search_starts_from_what_is_known():
         assert peaks.prices[0] >= height(X, moved, good.V / good.prices[:, None]).max() - rounding
 
 
+def test_smoothing_finds_higher_maxima():
+    """The same starts, with and without, twice as many plain steps as steps of each half of a smoothed climb."""
+    higher = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        X, t = rng.standard_normal((200, 20)) * 3.0, rng.standard_normal(200)
+        U = rng.standard_normal((100, 20))
+        plain, smoothed = ascend(X, t, U, 60), ascend(X, t, U, 30, smoothing=0.3)
+        assert np.allclose(np.linalg.norm(smoothed, axis=1), 1.0)
+        # The unit of smoothing is that of the data.
+        assert np.array_equal(smoothed, ascend(4.0 * X, t, U, 30, smoothing=0.3))
+        higher.append(height(X, t, smoothed).mean() / height(X, t, plain).mean() - 1)
+        mixed = ascend(X, t, U, 30, smoothing=np.where(np.arange(100) < 50, 0.3, 0.0))
+        assert np.array_equal(mixed[:50], smoothed[:50])
+        # Without smoothing the second half goes on where the first one ended.
+        assert np.all(height(X, t, mixed[50:]) >= height(X, t, ascend(X, t, U[50:], 30)) * (1 - 1e-12))
+    assert min(higher) > 0.0 and np.mean(higher) > 0.01
+
+
 def test_generations_raise_the_best_price():
-    """From few starts, on data with many maxima."""
+    """From one start, on data with many maxima."""
     first, last = [], []
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        X, t = rng.standard_normal((200, 10)), rng.standard_normal(200)
-        (few, n_few), (many, n_many) = (look(X, t, np.random.default_rng(1), 5, 3, n) for n in (0, 12))
+        X, t = rng.standard_normal((200, 20)), rng.standard_normal(200)
+        (few, n_few), (many, n_many) = (look(X, t, np.random.default_rng(1), 1, 3, n) for n in (0, 12))
         assert n_many > n_few
         first, last = [*first, few.prices[0]], [*last, many.prices[0]]
     first, last = np.array(first), np.array(last)
