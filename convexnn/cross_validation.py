@@ -40,11 +40,11 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
 
     Parameters
     ----------
-    alphas : int or array of shape (n_alphas,), default=20
+    alphas : int or array of shape (n_alphas,), default=25
         Weight decays for all data, or their number: a geometric sequence from alpha_max, where the network has no
         neuron, down to ``eps * alpha_max``. Such a sequence is left once 4 alphas in a row have scored worse than the
         best: those that remain cost most. A given array is scored to its end.
-    eps : float, default=1e-3
+    eps : float, default=1e-4
         The last of that sequence in units of alpha_max.
     cv : int, splitter or iterable of (train, test), optional
         Folds, 5 by default: ``KFold`` without shuffling, as everywhere in scikit-learn.
@@ -111,9 +111,9 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
 
     def __init__(
         self,
-        alphas=20,
+        alphas=25,
         *,
-        eps=1e-3,
+        eps=1e-4,
         cv=None,
         scoring=None,
         n_jobs=None,
@@ -224,9 +224,9 @@ class ConvexReLUClassifierCV(ConvexReLUClassifier):
 
     def __init__(
         self,
-        alphas=20,
+        alphas=25,
         *,
-        eps=1e-3,
+        eps=1e-4,
         cv=None,
         scoring=None,
         n_jobs=None,

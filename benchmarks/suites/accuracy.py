@@ -51,7 +51,7 @@ def regressors(folds, max_time, quick):
     mlp = MLPRegressor(hidden_layer_sizes=(100,), solver="lbfgs", max_iter=50 if quick else 500, random_state=0)
     trees = HistGradientBoostingRegressor(random_state=0)
     models = {
-        "convex ReLU": ConvexReLURegressorCV(6 if quick else 20, cv=folds, max_time=max_time, random_state=0),
+        "convex ReLU": ConvexReLURegressorCV(6 if quick else 25, cv=folds, max_time=max_time, random_state=0),
         "ridge": RidgeCV(np.geomspace(1e-3, 1e4, 22), cv=folds),
         "SVR": tuned(SVR(epsilon=0.05), dict(C=C, gamma=gamma)),
         "MLP": tuned(mlp, dict(alpha=[1.0] if quick else np.geomspace(0.01, 30, 5))),
@@ -70,7 +70,7 @@ def classifiers(folds, max_time, quick):
     mlp = MLPClassifier(hidden_layer_sizes=(100,), solver="lbfgs", max_iter=50 if quick else 500, random_state=0)
     logistic = dict(Cs=3 if quick else 10, scoring="neg_log_loss", max_iter=5000, use_legacy_attributes=False)
     models = {
-        "convex ReLU": ConvexReLUClassifierCV(6 if quick else 20, cv=folds, max_time=max_time, random_state=0),
+        "convex ReLU": ConvexReLUClassifierCV(6 if quick else 25, cv=folds, max_time=max_time, random_state=0),
         "logistic": LogisticRegressionCV(cv=folds, l1_ratios=[0.0], **logistic),
         "SVC": tuned(CalibratedClassifierCV(SVC(), cv=3, ensemble=False), dict(estimator__C=C, estimator__gamma=gamma)),
         "MLP": tuned(mlp, dict(alpha=[1.0] if quick else np.geomspace(0.1, 30, 5))),
