@@ -91,6 +91,9 @@ def gaps(path, panels, label="relative gap"):
                 axis.step(seconds, np.minimum.accumulate(values), where="post", lw=0.8, color=colour(method, k))
         axis.axhline(1e-6, color="black", lw=0.7, ls=":")
         axis.set(title=title, xlabel="seconds", ylabel=label)
+        # Only powers of ten are labelled.
+        low, high = axis.get_xlim()
+        axis.set_xlim(low, max(high, 12 * low))
     return kept(figure, path, legend=True)
 
 

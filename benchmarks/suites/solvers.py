@@ -188,7 +188,7 @@ def report(rows, folder):
     first = (
         "Time until the objective is within 1e-6 of the best lower bound, as a multiple of the time that Newton takes "
         "until it *proves* as much; that time itself in the first row. Best of each method's settings; one run may "
-        "take --max-time (600 s; quick: 10 s)."
+        "take --max-time: see the command below."
     )
     titles = list(panels)
     overview = [[method, *(cells.get(title, "") for title in titles)] for method, cells in summary.items()]
