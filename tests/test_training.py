@@ -350,10 +350,14 @@ def test_weights_are_routed(task):
 def test_a_smaller_alpha_starts_from_the_network_so_far(mode, task):
     X, y = draw(task, n=40)
     warm = make(task, mode, alpha=0.5, warm_start=True).fit(X, y)
-    warm.set_params(alpha=0.45).fit(X, y)
-    cold = make(task, mode, alpha=0.45).fit(X, y)
-    assert warm.n_iter_ <= cold.n_iter_
-    assert warm.certificate_.objective == pytest.approx(cold.certificate_.objective, rel=2 * warm.tol)
+    n_warm = n_cold = 0
+    for alpha in (0.45, 0.4, 0.35, 0.3, 0.25):
+        warm.set_params(alpha=alpha).fit(X, y)
+        cold = make(task, mode, alpha=alpha).fit(X, y)
+        n_warm, n_cold = n_warm + warm.n_iter_, n_cold + cold.n_iter_
+        assert warm.certificate_.objective == pytest.approx(cold.certificate_.objective, rel=2 * warm.tol)
+    # Over all of them: one cold fit may be lucky.
+    assert n_warm < n_cold
 
 
 @pytest.mark.parametrize("mode", ["adaptive", "sampled", "gated"])
