@@ -45,8 +45,8 @@ def ascend(
 
     The price has about as many local maxima as there are cells near its large ones, most of them low. With smoothing
     the climb begins on the price of activations that pass from 0 to 1 within a band about their hyperplanes, which has
-    few maxima, and goes on from there on the price itself (graduated non-convexity [1]_): in 35 dimensions it finds
-    high maxima that plain climbs from ten times as many starts do not.
+    few maxima, and goes on from there on the price itself (graduated non-convexity [1]_): in many dimensions it finds
+    high maxima that plain climbs from many more starts do not.
 
     With a feature penalty a step is one of the proximal gradient method for t^T (X u)_+ - price * norm(u), which is
     positive where the price rises.
