@@ -241,7 +241,7 @@ def test_options_show_in_the_report(capsys, numeric):
     assert said["patterns"] == "7 listed, sampled"
     assert "(15 rows), test " in said["R2"]
     said = run(capsys, *common, "--alpha", "cv", "--n-patterns", "7", "--patterns", "sampled", "--tol", "1e-2")
-    assert re.fullmatch(r"\S+ \(\S+ of alpha_max, chosen of 20 by cross-validation\)", said["alpha"])
+    assert re.fullmatch(r"\S+ \(\S+ of alpha_max, chosen of 25 by cross-validation\)", said["alpha"])
     said = run(capsys, *common, "--patterns", "exact", "--hidden-bias", "none", "--test-share", "0")
     # Cover's count for 30 rows in general position in three dimensions: 2 (C(29, 0) + C(29, 1) + C(29, 2)).
     assert said["patterns"].startswith("872 listed, all") and said["relative gap"].endswith("scope: global")
