@@ -268,13 +268,12 @@ class Problem:
     def _best_intercepts(self, z, start):
         c = np.zeros(z.shape[1]) + start
         value = self.loss_value(z + c)
+        # Where predictions are confident the Hessian vanishes, though the slope need not.
+        ridge = 1e-10 * self.loss.lipschitz * self.sample_weight.sum() * np.eye(len(c))
         for _ in range(100):
             slope = self.gradient(z + c).sum(axis=0)
             hessian = np.tensordot(self.sample_weight, self.loss.hessian(self.y, z + c), axes=1)
-            step = -np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]
-            if not (np.abs(step) < 1e100).all():
-                # Confident predictions have Hessians that underflow.
-                step = -slope / (self.loss.lipschitz * self.sample_weight.sum())
+            step = -np.linalg.solve(hessian + ridge, slope)
             decrease = -float(slope @ step)
             if decrease <= 1e-13 * abs(value):
                 # Newton's method is quadratic here: what is left after this step is below rounding.

@@ -175,7 +175,7 @@ def test_best_intercept_is_a_minimiser(loss, weighted, scale, make_problem):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("scale", [0.0, 1.0, 8.0])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 8.0, 100.0])
 def test_best_intercepts_of_several_classes(weighted, scale, make_problem):
     rng = np.random.default_rng(5)
     problem = make_problem(rng, "multinomial_log_loss", weighted=weighted, n=20)
