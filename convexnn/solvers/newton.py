@@ -94,7 +94,10 @@ class Newton:
         c = problem.best_intercept(z)
         u = z + c
         L = problem.loss.lipschitz * design.squared_norm(problem.sample_weight) or 1.0
-        sigma = 100.0 / L if coef_init is None or not V.any() else 1e3 / L
+        sigma = 1e2 / L if coef_init is None or not V.any() else 1e3 / L
+        if V.any() and np.all(problem.loss.hessian(problem.y, u)):
+            # From there on the threshold sigma alpha is at least a hundred mean norms of the blocks.
+            sigma = max(sigma, 100.0 * penalty.value(V) / np.count_nonzero(V.any(axis=1)) / alpha)
         best = (problem.loss_value(u) + alpha * penalty.value(V), V, c)
         dual, theta = -np.inf, problem.null_model[1]
         history: list[dict] = []
@@ -118,9 +121,12 @@ class Newton:
                     while t > 1e-6:
                         following = _Point(problem, point.u + t * step, V, c, sigma, point.warm)
                         rounding = 1e-13 * (abs(point.phi) + abs(best[0]))
-                        if following.phi <= point.phi + 1e-4 * t * slope + rounding:
+                        rise = following.phi - point.phi
+                        if rise <= 1e-4 * t * slope + rounding:
                             break
-                        t *= 0.5
+                        # Where the loss is linear phi has kinks, about which slopes say little.
+                        curved = np.all(following.H) and np.all(point.H)
+                        t *= _least_of_cubic(slope * t, rise, np.vdot(following.HR, step) * t) if curved else 0.5
                     steps += 1
                     inner += 1
                     # Where phi cannot tell points apart any more, the residual has to fall instead.
@@ -167,7 +173,8 @@ class Newton:
                     # The residual is a difference of terms of size sigma |A^T theta|: rounding grows with sigma.
                     sigma /= 30.0
                 else:
-                    sigma = min(sigma * (10.0 if inner < 10 else 2.0 if inner < 25 else 0.5), 1e12 / L)
+                    fast, slow = (25, 40) if np.all(point.H) else (10, 25)
+                    sigma = min(sigma * (10.0 if inner < fast else 2.0 if inner < slow else 0.5), 1e12 / L)
         except KeyboardInterrupt:
             status = "interrupted"
         primal, coef, intercept = best
@@ -195,6 +202,13 @@ class _Point:
         conjugate = -np.vdot(self.theta, u) - problem.loss_value(u)
         squares = np.vdot(self.U, self.U) + _free_square(problem, self.c)
         self.phi = conjugate + squares / (2 * sigma)
+
+
+def _least_of_cubic(slope: float, rise: float, slope_there: float) -> float:
+    """Where the cubic with slopes at 0 and 1, and rise from 0 to 1, is least, but between a tenth and six tenths."""
+    bend = slope + slope_there - 3.0 * rise
+    root = np.sqrt(max(bend * bend - slope * slope_there, 0.0))
+    return float(np.clip((root - slope + bend) / max(2.0 * root - slope + slope_there, 1e-300), 0.1, 0.6))
 
 
 def _free_square(problem: Problem, c) -> float:
