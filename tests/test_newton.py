@@ -294,3 +294,17 @@ def test_huber_whose_neuron_moves_two_outliers():
     problem = Problem(design, y, Huber(), GroupLasso(), 1.0, weights)
     result = Newton(tol=1e-8).solve(replace(problem, alpha=0.99 * problem.alpha_max))
     assert result.status == "optimal" and result.coef.any()
+
+
+@pytest.mark.parametrize("cubic", [(2.0, 1.0), (0.0, 2.0), (5.0, 3.0)])
+def test_line_searches_step_to_the_least_value_of_the_cubic(cubic):
+    a, b = cubic
+    t = np.linspace(0.0, 1.0, 100_001)
+    least = t[np.argmin(a * t**3 + b * t**2 - t)]
+    assert abs(newton._least_of_cubic(-1.0, a + b - 1.0, 3 * a + 2 * b - 1.0) - least) <= 1e-5
+
+
+def test_line_searches_halve_where_the_value_is_no_number():
+    assert newton._least_of_cubic(-1.0, np.inf, np.inf) == newton._least_of_cubic(-1.0, np.nan, 1.0) == 0.5
+    # Never a step that is too short to be told from none.
+    assert newton._least_of_cubic(-1.0, 1e9, 1e9) == 0.1

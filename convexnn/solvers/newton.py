@@ -208,7 +208,8 @@ def _least_of_cubic(slope: float, rise: float, slope_there: float) -> float:
     """Where the cubic with slopes at 0 and 1, and rise from 0 to 1, is least, but between a tenth and six tenths."""
     bend = slope + slope_there - 3.0 * rise
     root = np.sqrt(max(bend * bend - slope * slope_there, 0.0))
-    return float(np.clip((root - slope + bend) / max(2.0 * root - slope + slope_there, 1e-300), 0.1, 0.6))
+    least = (root - slope + bend) / max(2.0 * root - slope + slope_there, 1e-300)
+    return float(np.clip(least, 0.1, 0.6)) if np.isfinite(least) else 0.5
 
 
 def _free_square(problem: Problem, c) -> float:
