@@ -27,9 +27,9 @@ MAX_NEW_CELLS = 200
 # Below this share of alpha_max the first descent takes more neurons.
 WIDE_BELOW = 0.02
 # Above this gap neurons have far to go, and descent on the network takes them across many walls at once; until a round
-# that began with it lowers the objective by no more than this share. Not on a path, where neurons start near their
-# places, nor below this share of alpha_max, where the new ones are too many to begin with weights of any size.
-FAR, FUTILE, CROWDED = 1e-3, 1e-5, 0.01
+# that began with it lowers the objective by no more than this share. Nor near the end of a rough fit, at ten times its
+# tolerance: the descent brings cells by the hundred.
+FAR, FUTILE = 1e-3, 1e-5
 # A thorough search: fresh random starts, 50 a feature but within these limits; the least number of vectors that are
 # perturbed in a generation; generations, two a feature. And all three where peaks are known from another alpha.
 STARTS, PERTURBED, GENERATIONS = (1000, 2000), 100, (10, 20)
@@ -283,8 +283,7 @@ def solve_adaptively(
                 break
             before = len(blocks.sign)
             blocks = blocks.join(new.weightless())
-            far = remembered is None and alpha > CROWDED * alpha_max and gap > FAR
-            if far and drop > FUTILE and smooth:
+            if gap > max(FAR, 10 * solver.tol) and drop > FUTILE and smooth:
                 seed = blocks.join(replace(new, V=new.V * 0.3 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
                 moved = local(seed)
                 blocks = blocks.weightless().join(moved)
