@@ -49,7 +49,7 @@ class Path:
     >>> X = np.linspace(-1, 1, 21)[:, None]
     >>> path = relu_path(X, np.abs(X[:, 0]), alphas=5)
     >>> path
-    Path(5 alphas from 0.97 to 0.00097, 0 to 5 neurons, relative gaps up to 6.3e-04)
+    Path(5 alphas from 0.97 to 0.00097, 0 to 2 neurons, relative gaps up to 2.9e-06)
     >>> bool(path.at(0.1).predict(X).shape == (21,))
     True
     """

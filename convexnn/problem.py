@@ -254,8 +254,7 @@ class Problem:
                 break
             low, high = (low, c) if slope > 0 else (c, high)
             curvature = self.sample_weight @ self.loss.hessian(self.y, z + c)
-            newton = -slope / curvature if curvature > 0 else -np.sign(slope) * reach
-            trial = c + np.clip(newton, -reach, reach)
+            trial = c - (slope / curvature if abs(slope) < reach * curvature else np.sign(slope) * reach)
             if not low < trial < high:
                 trial = 0.5 * (low + high)
             if trial == c or not low < trial < high:
@@ -268,12 +267,16 @@ class Problem:
     def _best_intercepts(self, z, start):
         c = np.zeros(z.shape[1]) + start
         value = self.loss_value(z + c)
-        # Where predictions are confident the Hessian vanishes, though the slope need not.
-        ridge = 1e-10 * self.loss.lipschitz * self.sample_weight.sum() * np.eye(len(c))
+        total = self.loss.lipschitz * self.sample_weight.sum()
         for _ in range(100):
             slope = self.gradient(z + c).sum(axis=0)
-            hessian = np.tensordot(self.sample_weight, self.loss.hessian(self.y, z + c), axes=1)
-            step = -np.linalg.solve(hessian + ridge, slope)
+            curvatures, axes = np.linalg.eigh(
+                np.tensordot(self.sample_weight, self.loss.hessian(self.y, z + c), axes=1)
+            )
+            # Where predictions are confident the Hessian vanishes, though the slope need not. But rounding is no slope.
+            along = axes.T @ slope
+            along *= np.abs(along) > 1e-14 * total
+            step = -axes @ (along / np.maximum(curvatures, 1e-10 * total))
             decrease = -float(slope @ step)
             if decrease <= 1e-13 * abs(value):
                 # Newton's method is quadratic here: what is left after this step is below rounding.

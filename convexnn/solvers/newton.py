@@ -95,7 +95,7 @@ class Newton:
         u = z + c
         L = problem.loss.lipschitz * design.squared_norm(problem.sample_weight) or 1.0
         sigma = 1e2 / L if coef_init is None or not V.any() else 1e3 / L
-        if V.any() and np.all(problem.loss.hessian(problem.y, u)):
+        if V.any() and _evenly_curved(_weighted(problem.sample_weight, problem.loss.hessian(problem.y, u))):
             # From there on the threshold sigma alpha is at least a hundred mean norms of the blocks.
             sigma = max(sigma, 100.0 * penalty.value(V) / np.count_nonzero(V.any(axis=1)) / alpha)
         best = (problem.loss_value(u) + alpha * penalty.value(V), V, c)
@@ -124,8 +124,8 @@ class Newton:
                         rise = following.phi - point.phi
                         if rise <= 1e-4 * t * slope + rounding:
                             break
-                        # Where the loss is linear phi has kinks, about which slopes say little.
-                        curved = np.all(following.H) and np.all(point.H)
+                        # Slopes say little about kinks.
+                        curved = _evenly_curved(following.H) and _evenly_curved(point.H)
                         t *= _least_of_cubic(slope * t, rise, np.vdot(following.HR, step) * t) if curved else 0.5
                     steps += 1
                     inner += 1
@@ -173,7 +173,7 @@ class Newton:
                     # The residual is a difference of terms of size sigma |A^T theta|: rounding grows with sigma.
                     sigma /= 30.0
                 else:
-                    fast, slow = (25, 40) if np.all(point.H) else (10, 25)
+                    fast, slow = (25, 40) if _evenly_curved(point.H) else (10, 25)
                     sigma = min(sigma * (10.0 if inner < fast else 2.0 if inner < slow else 0.5), 1e12 / L)
         except KeyboardInterrupt:
             status = "interrupted"
@@ -204,12 +204,20 @@ class _Point:
         self.phi = conjugate + squares / (2 * sigma)
 
 
+def _evenly_curved(H: NDArray) -> bool:
+    """Whether the loss is about as curved at every sample: elsewhere phi has kinks or nearly so."""
+    return bool(H.ndim == 1 and H.min() >= 1e-3 * H.max())
+
+
 def _least_of_cubic(slope: float, rise: float, slope_there: float) -> float:
     """Where the cubic with slopes at 0 and 1, and rise from 0 to 1, is least, but between a tenth and six tenths."""
-    bend = slope + slope_there - 3.0 * rise
-    root = np.sqrt(max(bend * bend - slope * slope_there, 0.0))
-    least = (root - slope + bend) / max(2.0 * root - slope + slope_there, 1e-300)
-    return float(np.clip(least, 0.1, 0.6)) if np.isfinite(least) else 0.5
+    with np.errstate(all="ignore"):
+        bend = slope + slope_there - 3.0 * rise
+        root = np.sqrt(max(bend * bend - slope * slope_there, 0.0))
+        above, below = root - slope + bend, 2.0 * root - slope + slope_there
+    if not (np.isfinite(above) and np.isfinite(below)):
+        return 0.5
+    return 0.6 if above >= 0.6 * below else 0.1 if above <= 0.1 * below else float(above / below)
 
 
 def _free_square(problem: Problem, c) -> float:
