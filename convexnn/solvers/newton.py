@@ -206,7 +206,7 @@ class _Point:
 
 def _evenly_curved(H: NDArray) -> bool:
     """Whether the loss is about as curved at every sample: elsewhere phi has kinks or nearly so."""
-    return bool(H.ndim == 1 and H.min() >= 1e-3 * H.max())
+    return bool(H.ndim == 1 and 0.0 < 1e-3 * H.max() <= H.min())
 
 
 def _least_of_cubic(slope: float, rise: float, slope_there: float) -> float:
