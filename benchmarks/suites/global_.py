@@ -151,8 +151,8 @@ def report(rows, folder):
         main.append([*first, f"{mine['neurons']:.0f}", f"{mine['fresh price'] - 1:+.1e}", *shown, *cells])
         seconds.append(arrivals)
         text = [" / ".join(f"{t:.2f}" if np.isfinite(t) else "-" for t in pair) for pair in arrivals]
-        limit = next((row["limit"] for row in group if row["rival"] != "convexnn"), np.nan)
-        soon.append([name, f"{share:g}", f"{best:.7g}", f"{limit:.1f}", *text])
+        limits = sorted({f"{row['limit']:.1f}" for row in group if row["rival"] != "convexnn"}, key=float)
+        soon.append([name, f"{share:g}", f"{best:.7g}", " to ".join(dict.fromkeys([*limits[:1], *limits[-1:]])), *text])
         lines = {label: bound for label, bound in bounds.items() if bound is not None}
         panels[f"{name}, {share:g} alpha_max"] = curves, lines
     if not groups:

@@ -94,7 +94,7 @@ class Newton:
         c = problem.best_intercept(z)
         u = z + c
         L = problem.loss.lipschitz * design.squared_norm(problem.sample_weight) or 1.0
-        sigma = 1e2 / L if coef_init is None or not V.any() else 1e3 / L
+        sigma = (1e3 if V.any() else 1e2) / L
         if V.any() and _evenly_curved(_weighted(problem.sample_weight, problem.loss.hessian(problem.y, u))):
             # From there on the threshold sigma alpha is at least a hundred mean norms of the blocks.
             sigma = max(sigma, 100.0 * penalty.value(V) / np.count_nonzero(V.any(axis=1)) / alpha)
