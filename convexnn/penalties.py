@@ -22,6 +22,8 @@ class Penalty(Protocol):
 
     #: Whether |.| leaves out the last feature.
     free_bias: bool
+    #: Whether blocks are confined to cones, which makes a prox cost more than a pass over the data.
+    cones: bool
 
     @property
     def feature_penalty(self) -> NDArray | None:
@@ -61,6 +63,7 @@ class GroupLasso:
     """
 
     free_bias = False
+    cones = False
     feature_penalty: NDArray | None = None
 
     def norms(self, V):
@@ -108,6 +111,7 @@ class ConeGroupLasso:
     """
 
     free_bias = False
+    cones = True
     feature_penalty: NDArray | None = None
 
     def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
@@ -179,6 +183,7 @@ class FreeBiasConeGroupLasso:
     """
 
     free_bias = True
+    cones = True
     feature_penalty: NDArray | None = None
 
     def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
@@ -277,6 +282,7 @@ class SparseGroupLasso:
     """
 
     free_bias = False
+    cones = False
 
     def __init__(self, feature_penalty: NDArray):
         self.feature_penalty = feature_penalty
@@ -336,6 +342,7 @@ class ConeSparseGroupLasso:
     """
 
     free_bias = False
+    cones = True
 
     def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp], feature_penalty: NDArray):
         self.rows = _unit(X)
