@@ -16,6 +16,12 @@ SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]
 ACTIVATIONS = ["gated_relu", "relu"]
 
 
+@pytest.fixture(autouse=True)
+def from_the_first_step(monkeypatch):
+    """Without FISTA's iterations, which solve small problems without cones before Newton's first step."""
+    monkeypatch.setattr(newton, "_worth_of_steps", lambda problem: 0)
+
+
 def draw_point(make_problem, seed, loss, activation, intercept, n=14, d=4, P=6):
     """A problem, a point with several non-zero blocks, some on faces of their cones, and sigma."""
     rng = np.random.default_rng([seed, *loss.encode()])

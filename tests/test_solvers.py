@@ -7,6 +7,7 @@ from scipy.optimize import nnls
 
 from convexnn.losses import LOSSES
 from convexnn.penalties import ConeGroupLasso
+from convexnn.problem import Design
 from convexnn.result import STATUSES
 from convexnn.solvers import SOLVERS, CvxpySolver, Fista
 
@@ -381,3 +382,14 @@ def test_blocks_that_are_zero_are_exactly_zero(activation, reference):
     for solver in SOLVERS.values():
         found = solver(tol=1e-8).solve(problem).coef
         assert not found[lengths < 1e-6 * lengths.max()].any()
+
+
+def test_fista_moves_the_blocks_that_are_not_zero(make_problem, monkeypatch):
+    problem = make_problem(np.random.default_rng(0), "squared", "gated_relu", n=40, P=40, ratio=0.2)
+    sizes, adjoint = [], Design.adjoint
+    monkeypatch.setattr(Design, "adjoint", lambda design, r: sizes.append(len(design.pattern)) or adjoint(design, r))
+    result = Fista(tol=1e-8).solve(problem)
+    n_blocks = len(problem.design.pattern)
+    assert result.status == "optimal" and 1 < np.count_nonzero(result.coef.any(axis=1)) < n_blocks / 2
+    full = sum(size == n_blocks for size in sizes)
+    assert full <= len(sizes) / 4 and np.median(sizes) < n_blocks / 2

@@ -220,7 +220,9 @@ class _Point:
 
 def _worth_of_steps(problem: Problem) -> int:
     """Iterations of FISTA that cost about as much as twenty Newton steps, when half of the blocks are not zero."""
-    (n_blocks, d), n = problem.design.shape, problem.y.size
+    n_blocks, d = problem.design.shape
+    # Equal rows count once: whether they are repeated or weighted should not change the fit.
+    n = problem.design.n_outputs * len(np.unique(np.column_stack([problem.design.X, problem.y]), axis=0))
     k = max(n_blocks / 2, 1.0)
     q = k * d
     step = 2 * n * n * k + n**3 / 3 if n < q else n * q * q + q**3 / 3

@@ -1,0 +1,53 @@
+"""Without cones Newton begins with FISTA's iterations, and ends by itself where they are not enough."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from convexnn.losses import LOSSES
+from convexnn.problem import Design
+from convexnn.solvers import Fista, Newton, newton
+
+SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]
+
+
+@pytest.mark.parametrize("loss", SMOOTH)
+def test_without_cones_fista_is_enough_for_a_large_alpha(loss, make_problem):
+    problem = make_problem(np.random.default_rng(7), loss, "gated_relu", n=200, P=60, ratio=0.5)
+    result, alone = Newton(tol=1e-6).solve(problem), Fista(tol=1e-6).solve(problem)
+    assert result.status == "optimal" and result.n_iter == alone.n_iter
+    assert np.array_equal(result.coef, alone.coef)
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber", "log_loss"])
+def test_without_cones_newton_ends_what_fista_began(loss, make_problem):
+    problem = make_problem(np.random.default_rng(7), loss, "gated_relu", n=60, P=12, ratio=1e-4)
+    few = newton._worth_of_steps(problem)
+    seen = []
+    result = Newton(tol=1e-8, callback=seen.append).solve(problem)
+    assert result.status == "optimal" and few < result.n_iter < few + 100
+    assert result.history == seen
+    iterations = [entry["iteration"] for entry in seen]
+    assert iterations == sorted(iterations) and few in iterations and iterations[-1] == result.n_iter
+    assert np.all(np.diff([entry["objective"] for entry in seen]) <= 0)
+    assert np.isclose(result.primal, Fista(tol=1e-6, max_iter=200_000).solve(problem).primal, rtol=1e-6)
+
+
+@pytest.mark.parametrize("max_iter", [1, 30, 10_000])
+def test_iterations_of_both_kinds_count(max_iter, make_problem):
+    problem = make_problem(np.random.default_rng(7), "squared", "gated_relu", n=60, P=12, ratio=1e-4)
+    result = Newton(tol=0.0, max_iter=max_iter).solve(problem)
+    assert result.n_iter <= max_iter and result.status == ("stalled" if max_iter > 1000 else "max_iter")
+
+
+def test_repeated_rows_are_as_good_as_weights(make_problem):
+    problem = make_problem(np.random.default_rng(3), "squared", "gated_relu", n=40, P=12, ratio=1e-3)
+    design, twice = problem.design, np.repeat(np.arange(40), 2)
+    repeated = Design(design.X[twice], design.patterns[:, twice], design.pattern, design.sign, design.output)
+    weights = problem.sample_weight
+    doubled = replace(problem, design=repeated, y=problem.y[twice], sample_weight=weights[twice])
+    weighted = replace(problem, sample_weight=2 * weights)
+    one, other = Newton(tol=1e-2).solve(doubled), Newton(tol=1e-2).solve(weighted)
+    assert one.n_iter == other.n_iter
+    assert np.allclose(one.coef, other.coef, atol=1e-8 * np.abs(one.coef).max())
