@@ -51,3 +51,26 @@ def test_repeated_rows_are_as_good_as_weights(make_problem):
     one, other = Newton(tol=1e-2).solve(doubled), Newton(tol=1e-2).solve(weighted)
     assert one.n_iter == other.n_iter
     assert np.allclose(one.coef, other.coef, atol=1e-8 * np.abs(one.coef).max())
+
+
+def test_a_start_that_leads_nowhere_is_short(make_problem, monkeypatch):
+    problem = make_problem(np.random.default_rng(7), "squared", "gated_relu", n=200, P=60, ratio=1e-4)
+    few, ended = newton._worth_of_steps(problem), []
+    solve = Fista.solve
+    monkeypatch.setattr(Fista, "solve", lambda *args: ended.append(solve(*args)) or ended[-1])
+    result = Newton(tol=1e-6).solve(problem)
+    assert result.status == "optimal" and result.relative_gap <= 1e-6
+    (start,) = ended
+    assert start.relative_gap > 0.3 and few / 4 <= start.n_iter < few / 2 < result.n_iter
+
+
+@pytest.mark.parametrize("solver", [Fista, Newton])
+@pytest.mark.parametrize("activation", ["gated_relu", "relu"])
+@pytest.mark.parametrize("share", [0.1, 1e-4])
+@pytest.mark.parametrize("calls", [1, 3, 6])
+def test_a_callback_ends_a_solve(solver, activation, share, calls, make_problem):
+    problem = make_problem(np.random.default_rng(7), "squared", activation, n=200, P=30, ratio=share)
+    seen = []
+    result = solver(tol=0.0, callback=lambda entry: seen.append(entry) or len(seen) == calls).solve(problem)
+    assert result.status == "interrupted" and result.history == seen and len(seen) == calls
+    assert result.primal == min(entry["objective"] for entry in seen)
