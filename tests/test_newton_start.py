@@ -41,6 +41,12 @@ def test_iterations_of_both_kinds_count(max_iter, make_problem):
     assert result.n_iter <= max_iter and result.status == ("stalled" if max_iter > 1000 else "max_iter")
 
 
+def test_fista_leaves_steps_to_newton(make_problem):
+    problem = make_problem(np.random.default_rng(7), "squared", "gated_relu", n=200, P=60, ratio=1e-3)
+    assert newton._worth_of_steps(problem) > 80
+    assert Newton(tol=1e-6, max_iter=80).solve(problem).status == "optimal"
+
+
 def test_repeated_rows_are_as_good_as_weights(make_problem):
     problem = make_problem(np.random.default_rng(3), "squared", "gated_relu", n=40, P=12, ratio=1e-3)
     design, twice = problem.design, np.repeat(np.arange(40), 2)
@@ -71,6 +77,12 @@ def test_a_start_that_leads_nowhere_is_short(make_problem, monkeypatch):
 def test_a_callback_ends_a_solve(solver, activation, share, calls, make_problem):
     problem = make_problem(np.random.default_rng(7), "squared", activation, n=200, P=30, ratio=share)
     seen = []
-    result = solver(tol=0.0, callback=lambda entry: seen.append(entry) or len(seen) == calls).solve(problem)
+
+    def callback(entry):
+        seen.append(entry)
+        if len(seen) == calls:
+            raise KeyboardInterrupt
+
+    result = solver(tol=0.0, callback=callback).solve(problem)
     assert result.status == "interrupted" and result.history == seen and len(seen) == calls
     assert result.primal == min(entry["objective"] for entry in seen)

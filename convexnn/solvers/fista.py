@@ -32,10 +32,10 @@ class Fista:
         Iteration limit.
     max_time : float, optional
         Limit in seconds.
-    check_every : int, default=10
+    check_every : int, default=20
         Iterations from one over all blocks to the next.
     callback : callable, optional
-        Called with each new entry of the history; True ends the solve like an interrupt.
+        Called with each new entry of the history; KeyboardInterrupt from it ends the solve.
 
     References
     ----------
@@ -51,7 +51,7 @@ class Fista:
     max_iter: int = 20_000
     max_time: float | None = None
     check_every: int = 20
-    callback: Callable[[dict], bool | None] | None = None
+    callback: Callable[[dict], object] | None = None
 
     def solve(self, problem: Problem, coef_init: NDArray | None = None) -> Result:
         """Minimise the program from zero or from given coefficients.
@@ -110,12 +110,10 @@ class Fista:
                     history.append(
                         dict(iteration=iteration, seconds=seconds, objective=best[0], relative_gap=gap, blocks=blocks)
                     )
-                    ended = self.callback is not None and self.callback(history[-1])
+                    if self.callback is not None:
+                        self.callback(history[-1])
                     if gap <= self.tol or best[0] <= problem.negligible:
                         status = "optimal"
-                        break
-                    if ended:
-                        status = "interrupted"
                         break
                     if self.max_time is not None and seconds > self.max_time:
                         status = "time_limit"

@@ -46,11 +46,11 @@ class Newton:
     tol : float, default=1e-4
         Stop when the relative duality gap over the listed patterns is at most this.
     max_iter : int, default=20_000
-        Limit on Newton steps, FISTA's iterations among them.
+        Limit on Newton steps and FISTA's iterations together, of which FISTA takes at most half.
     max_time : float, optional
         Limit in seconds.
     callback : callable, optional
-        Called with each new entry of the history; True ends the solve like an interrupt.
+        Called with each new entry of the history; KeyboardInterrupt from it ends the solve.
 
     References
     ----------
@@ -63,7 +63,7 @@ class Newton:
     tol: float = 1e-4
     max_iter: int = 20_000
     max_time: float | None = None
-    callback: Callable[[dict], bool | None] | None = None
+    callback: Callable[[dict], object] | None = None
 
     def solve(self, problem: Problem, coef_init: NDArray | None = None) -> Result:
         """Minimise the program from zero or from given coefficients.
@@ -94,17 +94,18 @@ class Newton:
         design, penalty, alpha = problem.design, problem.penalty, problem.alpha
         first: Result | None = None
         if not penalty.cones:
-            few, futile = min(_worth_of_steps(problem), self.max_iter), False
+            few, futile = min(_worth_of_steps(problem), self.max_iter // 2), False
 
             def watch(entry):
                 nonlocal futile
-                ended = self.callback is not None and self.callback(entry)
-                slow = entry["iteration"] >= few / 4 and entry["relative_gap"] > 0.3
-                futile = slow and not ended and few < self.max_iter
-                return ended or futile
+                if self.callback is not None:
+                    self.callback(entry)
+                futile = entry["iteration"] >= few / 4 and entry["relative_gap"] > max(0.3, self.tol)
+                if futile:
+                    raise KeyboardInterrupt
 
             first = Fista(self.tol, few, self.max_time, callback=watch).solve(problem, coef_init)
-            if not futile and (first.status != "max_iter" or few == self.max_iter):
+            if not futile and first.status != "max_iter":
                 return first
             coef_init = first.coef
         V = np.zeros(design.shape) if coef_init is None else coef_init
@@ -176,12 +177,10 @@ class Newton:
                 history.append(
                     dict(iteration=steps, seconds=seconds, objective=best[0], relative_gap=gap, blocks=blocks)
                 )
-                ended = self.callback is not None and self.callback(history[-1])
+                if self.callback is not None:
+                    self.callback(history[-1])
                 if gap <= self.tol or best[0] <= problem.negligible:
                     status = "optimal"
-                    break
-                if ended:
-                    status = "interrupted"
                     break
                 if self.max_time is not None and seconds > self.max_time:
                     status = "time_limit"
