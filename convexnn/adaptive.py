@@ -22,6 +22,9 @@ from convexnn.result import STATUSES, Result, relative_gap
 
 # Neurons closer than this (unit vectors) are one neuron that lies on the wall between two cells.
 ONE_NEURON = 1e-6
+# Neurons whose directions have a smaller cosine than this are too far apart to be fused; of the nearer ones each neuron
+# tries as many.
+NEAR, NEIGHBOURS = 0.9, 5
 # Cells added in a round, for each sign and output.
 MAX_NEW_CELLS = 200
 # Below this share of alpha_max the first descent takes more neurons.
@@ -134,7 +137,8 @@ def solve_adaptively(
     Starts from a short local descent on the network (or from given blocks), then repeats: solve the program over the
     listed cells, drop zero blocks, search all patterns for prices above alpha, list the cells found. The accuracy of
     the inner solves follows the gap. It stops when thorough searches (from every current neuron, across each of its
-    walls, from perturbations and from 1,000 fresh random starts) leave a gap of at most ``solver.tol``.
+    walls, from perturbations and from 1,000 fresh random starts) leave a gap of at most ``solver.tol``; neurons near
+    each other are then fused.
 
     Parameters
     ----------
@@ -166,7 +170,7 @@ def solve_adaptively(
     Returns
     -------
     problem : Problem
-        Over the cells listed in the best round.
+        Over the cells listed in the best round, and those of fused neurons.
     result : Result
         Its solution; ``history`` has two entries a round: after solving, and after searching.
     search : Search
@@ -303,12 +307,84 @@ def solve_adaptively(
         dual, theta = problem.dual_bound(problem.null_model[1])
         best = (problem, Result(V, c, theta, problem.objective(V, c), dual, status, "", n_iter))
     problem, result = best
+    design = problem.design
+    listed = Blocks(design.patterns[design.pattern], design.sign, design.output, result.coef)
+    blocks = listed.weightless().join(fused(problem, listed, result.intercept))
+    if np.count_nonzero(blocks.V.any(axis=1)) < np.count_nonzero(result.coef.any(axis=1)):
+        wider = program(blocks)
+        c = wider.best_intercept(wider.design @ blocks.V, result.intercept)
+        primal = wider.objective(blocks.V, c)
+        # What rounding adds is not worth it.
+        if primal <= result.primal:
+            dual, theta = wider.dual_bound(result.theta)
+            result = replace(result, coef=blocks.V, intercept=c, theta=theta, primal=primal, dual=dual)
+            problem = wider
     # The best bound may stem from a later round than the best network.
     dual, theta = problem.dual_bound(anchor)
     if dual > result.dual:
         result = replace(result, dual=dual, theta=theta)
     result = replace(result, status=status, message=STATUSES[status], n_iter=n_iter, history=history)
     return problem, result, replace(seen, peaks=peaks)
+
+
+def fused(problem: Problem, blocks: Blocks, intercept: NDArray | float) -> Blocks:
+    """Neurons near each other become their sum wherever that does not raise the objective.
+
+    A solution to a tolerance often has several neurons where the optimum has one: in cells next to each other, with
+    directions that hardly differ. Their sum is shorter than both together, and changes the predictions little.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its loss, alpha and norm are those of the objective.
+    blocks : Blocks
+        Neurons, each inside the cell of its pattern.
+    intercept : float or array
+        Beside the neurons, and not changed.
+
+    Returns
+    -------
+    blocks : Blocks
+        Without zero blocks; sums have patterns of their own.
+    """
+    part = blocks.take(np.flatnonzero(blocks.V.any(axis=1)))
+    X, V, z = problem.design.X, part.V.copy(), np.zeros((len(problem.y), problem.design.n_outputs))
+    H = np.maximum(X @ V.T, 0.0) * part.sign
+    np.add.at(z.T, part.output, H.T)
+
+    def objective(z, norms):
+        return problem.loss_value((z if z.shape[1] > 1 else z[:, 0]) + intercept) + problem.alpha * norms.sum()
+
+    norms = problem.penalty.norms(V)
+    value, alive = objective(z, norms), np.full(len(V), True)
+    apart = np.not_equal.outer(part.sign, part.sign) | np.not_equal.outer(part.output, part.output)
+    np.fill_diagonal(apart, True)
+    while True:
+        U = V / np.maximum(np.linalg.norm(V, axis=1, keepdims=True), 1e-300)
+        cosine = np.where(apart | ~np.logical_and.outer(alive, alive), -1.0, U @ U.T)
+        first = np.repeat(np.arange(len(V)), min(NEIGHBOURS, len(V)))
+        second = np.argsort(-cosine, axis=1)[:, :NEIGHBOURS].ravel()
+        order = np.argsort(-cosine[first, second], kind="stable")
+        before, touched = int(alive.sum()), np.full(len(V), False)
+        for i, j in zip(first[order], second[order], strict=True):
+            if cosine[i, j] <= NEAR:
+                break
+            if touched[i] or touched[j]:
+                continue
+            v = V[i] + V[j]
+            h = np.maximum(X @ v, 0.0) * part.sign[i]
+            if problem.penalty.free_bias and h.all():
+                # Active everywhere the bias is a constant, which is the intercept's.
+                continue
+            trial, lengths = z.copy(), norms.copy()
+            trial[:, part.output[i]] += h - H[:, i] - H[:, j]
+            lengths[i], lengths[j] = problem.penalty.norms(v[None])[0], 0.0
+            if (reached := objective(trial, lengths)) <= value:
+                value, z, norms = reached, trial, lengths
+                V[i], V[j], H[:, i], H[:, j] = v, 0.0, h, 0.0
+                alive[j], touched[i], touched[j] = False, True, True
+        if alive.sum() == before:
+            return Blocks((X @ V.T >= 0).T, part.sign, part.output, V).take(np.flatnonzero(alive))
 
 
 def signed(theta: NDArray) -> NDArray:
