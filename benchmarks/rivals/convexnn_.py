@@ -15,7 +15,7 @@ from convexnn.problem import Design, Problem
 from convexnn.solvers import Fista, Newton
 
 PINS: list[str] = []
-TOLERANCES = {Newton: (1e-4, 1e-6, 1e-8), Fista: (1e-4, 1e-5, 1e-6)}
+TOLERANCES = {Newton: (1e-3, 1e-4, 1e-6, 1e-8), Fista: (1e-3, 1e-4, 1e-5, 1e-6)}
 #: Limit of one run of FISTA in seconds.
 FISTA_TIME = 60.0
 
