@@ -81,7 +81,7 @@ def run(args, argv):
         path.unlink(missing_ok=True)
     command = public([word for word in argv if word != "--fresh"])
     table, begin = Table(path, module.COLUMNS, module.KEY, command, args.threads), perf_counter()
-    log(f"{args.suite}: {len(table.rows)} rows are there already")
+    log(f"{args.suite}: {len(table.rows)} rows are there already" + "; --fresh measures them again" * bool(table.rows))
     count = 0
     with threadpool_limits(args.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
