@@ -359,7 +359,7 @@ SMOKE = {
     "optimal-sets": "--sets iris --gates 10 --seeds 1",
     "seeds": "--sets 25x2 --ours 2 --max-time 3 --floor 0.05",
 }
-ROWS = {"solvers": 22, "global": 7, "profile": 9, "accuracy": 10, "scaling": 10, "optimal-sets": 6, "seeds": 4}
+ROWS = {"solvers": 26, "global": 7, "profile": 9, "accuracy": 10, "scaling": 10, "optimal-sets": 6, "seeds": 4}
 
 
 def test_every_suite_is_smoked():
