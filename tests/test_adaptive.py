@@ -669,7 +669,7 @@ def test_neurons_near_each_other_are_fused(loss, n_outputs, hidden_bias):
 def test_neurons_that_the_loss_wants_apart_are_not_fused():
     rng = np.random.default_rng(1)
     problem, blocks = split_neurons(rng, "squared")
-    # Without a penalty to speak of, the targets are met by the pairs as they are; only those in one cell are one neuron.
+    # Without a penalty to speak of, the pairs meet the targets as they are; only those in one cell are one neuron.
     exact = replace(problem, alpha=1e-9)
     cells = len(blocks.join(blocks.weightless()).sign)
     assert len(adaptive.fused(exact, blocks, 0.0).sign) == cells < len(blocks.sign)
