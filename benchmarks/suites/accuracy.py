@@ -202,10 +202,12 @@ def report(rows, folder):
     panels = {}
     for task in dict.fromkeys(row["task"] for row in rows):
         own = ratios.get((task, "convex ReLU"), {})
+        # A log-loss may be as good as zero; an RMSE has the units of y, and no size that is negligible.
+        floor = 1e-3 if task == "classification" else 1e-300
         for (kind, model), errors in ratios.items():
             both = [key for key in errors if key in own] if kind == task else []
             if both:
-                ratio = float(np.exp(np.mean([np.log((errors[k] + 1e-3) / (own[k] + 1e-3)) for k in both])))
+                ratio = float(np.exp(np.mean([np.log((errors[k] + floor) / (own[k] + floor)) for k in both])))
                 panels.setdefault(task, {})[model] = ratio, f"{ratio:.2f}"
     lines += [plots.bars(folder / "accuracy", panels, "test error over the convex network's, geometric mean"), ""]
     own = [row for row in rows if row["model"] == "convex ReLU"]
