@@ -22,8 +22,7 @@ from convexnn.result import STATUSES, Result, relative_gap
 
 # Neurons closer than this (unit vectors) are one neuron that lies on the wall between two cells.
 ONE_NEURON = 1e-6
-# Neurons whose directions have a smaller cosine than this are too far apart to be fused; of the nearer ones each neuron
-# tries as many.
+# Neurons are fused with one of their nearest, so many, at a cosine above this: it bounds the work.
 NEAR, NEIGHBOURS = 0.9, 5
 # Cells added in a round, for each sign and output.
 MAX_NEW_CELLS = 200
@@ -309,7 +308,10 @@ def solve_adaptively(
     problem, result = best
     design = problem.design
     listed = Blocks(design.patterns[design.pattern], design.sign, design.output, result.coef)
-    blocks = listed.weightless().join(fused(problem, listed, result.intercept))
+    try:
+        blocks = listed.weightless().join(fused(problem, listed, result.intercept))
+    except KeyboardInterrupt:
+        blocks, status = listed, "interrupted"
     if np.count_nonzero(blocks.V.any(axis=1)) < np.count_nonzero(result.coef.any(axis=1)):
         wider = program(blocks)
         c = wider.best_intercept(wider.design @ blocks.V, result.intercept)
@@ -372,10 +374,11 @@ def fused(problem: Problem, blocks: Blocks, intercept: NDArray | float) -> Block
             if touched[i] or touched[j]:
                 continue
             v = V[i] + V[j]
-            h = np.maximum(X @ v, 0.0) * part.sign[i]
-            if problem.penalty.free_bias and h.all():
+            h = X @ v
+            if problem.penalty.free_bias and (h >= 0).all():
                 # Active everywhere the bias is a constant, which is the intercept's.
                 continue
+            h = np.maximum(h, 0.0) * part.sign[i]
             trial, lengths = z.copy(), norms.copy()
             trial[:, part.output[i]] += h - H[:, i] - H[:, j]
             lengths[i], lengths[j] = problem.penalty.norms(v[None])[0], 0.0

@@ -688,6 +688,17 @@ def test_a_fit_ends_with_neurons_that_are_fused(loss, alpha):
     assert problem.penalty.violation(result.coef) <= 1e-9
 
 
+def test_control_c_while_neurons_are_fused(monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adaptive, "fused", interrupted)
+    X, y = draw("squared", 40, 2)
+    problem, result, _ = adaptively("squared", 0.01, X, y, tol=1e-2)
+    assert result.status == "interrupted" and result.coef.any() and result.primal == result.history[-1]["objective"]
+    assert np.isclose(problem.objective(result.coef, result.intercept), result.primal, rtol=1e-12)
+
+
 def random_network(rng, m=7, d=3, n_outputs=1, biases=True):
     output = rng.standard_normal((m, n_outputs))
     if n_outputs > 1:
