@@ -16,7 +16,7 @@ from convexnn.activations import ReLU
 from convexnn.losses import Loss
 from convexnn.network import Network, clusters
 from convexnn.penalties import FreeBiasConeGroupLasso, GroupLasso
-from convexnn.pricing import SPREAD, Peaks, no_peaks, search
+from convexnn.pricing import SPREAD, Peaks, in_single_precision, no_peaks, search
 from convexnn.problem import Design, Problem, free_columns
 from convexnn.result import STATUSES, Result, relative_gap
 
@@ -32,6 +32,8 @@ WIDE_BELOW = 0.02
 # that began with it lowers the objective by no more than this share. Nor near the end of a rough fit, at ten times its
 # tolerance: the descent brings cells by the hundred.
 FAR, FUTILE = 1e-3, 1e-5
+# Fresh random starts of a quick search, at least; otherwise two for each neuron: with many there are many peaks.
+QUICK = 100
 # A thorough search: fresh random starts, 50 a feature but within these limits; the least number of vectors that are
 # perturbed in a generation; generations, two a feature. And all three where peaks are known from another alpha.
 STARTS, PERTURBED, GENERATIONS = (1000, 2000), 100, (10, 20)
@@ -263,7 +265,8 @@ def solve_adaptively(
                 break
             # A bound that a quick search suggests is looked at again, thoroughly, before it ends the fit.
             few = min(MAX_NEW_CELLS, 20 + len(blocks.sign))
-            for look, (n_random, least, n_generations) in enumerate([(100, 0, 1), *thorough]):
+            quick = max(QUICK, 2 * len(blocks.sign)), 0, 1
+            for look, (n_random, least, n_generations) in enumerate([quick, *thorough]):
                 theta = anchor if look else result.theta
                 largest, looked, new = price(theta, blocks, n_random, max(few, least), n_generations)
                 bound = problem.dual_value(theta * min(1.0, alpha / max(largest, 1e-300)))
@@ -316,9 +319,10 @@ def solve_adaptively(
         wider = program(blocks)
         c = wider.best_intercept(wider.design @ blocks.V, result.intercept)
         primal = wider.objective(blocks.V, c)
-        # What rounding adds is not worth it.
-        if primal <= result.primal:
+        # Neurons that are one change the objective by rounding.
+        if primal <= result.primal * (1 + 1e-12):
             dual, theta = wider.dual_bound(result.theta)
+            primal = min(primal, result.primal)
             result = replace(result, coef=blocks.V, intercept=c, theta=theta, primal=primal, dual=dual)
             problem = wider
     # The best bound may stem from a later round than the best network.
@@ -516,10 +520,13 @@ def descend(
     feeding = [slice(*np.searchsorted(output, (o, o + 1))) for o in range(n_outputs)]
     free = free_columns(n, fit_intercept, skip)
 
+    rows = in_single_precision(X)
+
     def forward(W, a):
-        hidden = X @ W.T
+        hidden = rows @ W.T.astype(rows.dtype)
         np.maximum(hidden, 0.0, out=hidden)
-        return hidden, np.column_stack([hidden[:, part] @ a[part] for part in feeding])
+        a = a.astype(rows.dtype)
+        return hidden, np.column_stack([hidden[:, part] @ a[part] for part in feeding]).astype(float)
 
     def unpack(p):
         parts, a, c = np.split(p, [len(signs) * m * d, len(signs) * m * d + m])
@@ -532,15 +539,17 @@ def descend(
         z += free @ c
         z = z[:, 0] if n_outputs == 1 else z
         g = loss.gradient(y, z).reshape(n, n_outputs) * sample_weight[:, None]
-        slope_a = np.concatenate([g[:, o] @ hidden[:, part] for o, part in enumerate(feeding)]) + alpha * a
-        back = (hidden > 0).astype(float)
+        back, slope_a = (hidden > 0).astype(rows.dtype), np.empty(m)
         for o, part in enumerate(feeding):
-            back[:, part] *= g[:, o, None]
+            slope = g[:, o].astype(rows.dtype)
+            slope_a[part] = slope @ hidden[:, part]
+            back[:, part] *= slope[:, None]
         # The decay is the sum of size^2, size = |w| + sum_j mu_j |w_j|, the second linear in the parts.
         lengths = np.linalg.norm(decayed * W, axis=1)
         size = lengths + charge
-        slope_W = a[:, None] * (back.T @ X) + alpha * (size / np.maximum(lengths, 1e-300))[:, None] * decayed * W
+        slope_W = a[:, None] * (back.T @ rows) + alpha * (size / np.maximum(lengths, 1e-300))[:, None] * decayed * W
         slopes = [(sign * slope_W + alpha * size[:, None] * mu).ravel() for sign in signs]
+        slope_a += alpha * a
         decay = np.sum(decayed * W * W) if feature_penalty is None else size @ size
         value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (decay + a @ a)
         return value, np.concatenate([*slopes, slope_a, (free.T @ g).ravel()])

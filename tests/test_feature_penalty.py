@@ -271,10 +271,16 @@ def test_gradient_of_the_descent(loss, monkeypatch):
 
     minimize = adaptive_module.minimize
     monkeypatch.setattr(adaptive_module, "minimize", spy)
-    rng, mu = np.random.default_rng(0), np.array([0.3, 5.0, 0.0])
-    blocks = descend(X=rows, y=y, loss=loss, alpha=0.2, sample_weight=np.ones(9), fit_intercept=True, n_outputs=1,
-                     rng=rng, n_neurons=4, feature_penalty=mu)  # fmt: skip
+    data = dict(X=rows, y=y, loss=loss, alpha=0.2, sample_weight=np.ones(9), fit_intercept=True, n_outputs=1,
+                n_neurons=4, feature_penalty=np.array([0.3, 5.0, 0.0]))  # fmt: skip
+    descend(**data, rng=np.random.default_rng(0))
+    single = seen["objective"]
+    # Differences of values need double precision.
+    monkeypatch.setattr(adaptive_module, "in_single_precision", lambda X: X)
+    blocks = descend(**data, rng=np.random.default_rng(0))
     p = np.abs(seen["begin"]) + 0.1
+    assert np.isclose(single(p)[0], seen["objective"](p)[0], rtol=1e-6)
+    assert 0 < np.abs(single(p)[1] - seen["objective"](p)[1]).max() < 1e-5
     gradient = approx_fprime(p, lambda q: seen["objective"](q)[0], 1e-7)
     assert np.allclose(seen["objective"](p)[1], gradient, atol=1e-4)
     # At its end the value is that of the network, whose weights are exact zeros in places.

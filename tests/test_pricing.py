@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from convexnn.pricing import Peaks, ascend, climb, no_peaks, search, spread
+from convexnn.pricing import Peaks, ascend, climb, in_single_precision, no_peaks, search, spread
 
 
 def gaussian(rng, n, d):
@@ -530,6 +530,33 @@ def test_smoothing_finds_higher_maxima():
         # Without smoothing the second half goes on where the first one ended.
         assert np.all(height(X, t, mixed[50:]) >= height(X, t, ascend(X, t, U[50:], 30)) * (1 - 1e-12))
     assert min(higher) > 0.0 and np.mean(higher) > 0.01
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_climbs_in_single_precision_end_as_high(smoothing):
+    rng = np.random.default_rng(0)
+    X, t, U = rng.standard_normal((300, 8)), rng.standard_normal(300), rng.standard_normal((200, 8))
+    fine, coarse = (height(X, t, ascend(A, t, U, smoothing=smoothing)) for A in (X, X.astype(np.float32)))
+    assert np.mean(np.isclose(coarse, fine, rtol=1e-3)) > 0.8
+    assert np.isclose(coarse.mean(), fine.mean(), rtol=1e-2)
+    for lengths in (1e-30, 1.0, 1e30):
+        zeros = ascend(np.zeros((5, 2), dtype=np.float32), np.full(5, lengths), U[:, :2], smoothing=smoothing)
+        assert np.allclose(zeros, unit(U[:, :2]))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e7])
+@pytest.mark.parametrize("size", [1e-140, 1.0, 1e140])
+def test_search_in_any_unit_and_far_from_zero(size, shift):
+    """Directions and prices of data about zero, in units of size; far from zero single precision would see no data."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((40, 3))
+    rows, t = np.column_stack([X + shift, np.ones(40)]) * size, rng.standard_normal(40) / size
+    assert (in_single_precision(rows / size).dtype == np.float64) == (shift > 0)
+    peaks, _ = look(rows, t, np.random.default_rng(0), 300, 30, 3)
+    best, _ = look(rows / size, t * size, np.random.default_rng(0), 300, 30, 3)
+    assert np.allclose(peaks.prices[:5], best.prices[:5], rtol=1e-6)
+    plain = np.maximum(rows @ (peaks.V / peaks.prices[:, None]).T, 0.0).T @ t
+    assert np.allclose(plain, peaks.prices, rtol=1e-6)
 
 
 def test_generations_raise_the_best_price():
