@@ -26,8 +26,8 @@ ALONG, AROUND, FIRST = 10, 5, 0.1
 SMOOTHING, AROUND_SMOOTHING = 1.0, 0.2
 # Lengths of the perturbations of maxima (unit vectors).
 STEPS = (0.05, 0.2, 0.6)
-# Entries of an array of vectors and samples that stays in the cache.
-IN_CACHE = 300_000
+# Entries of an array of vectors and samples that stays in the cache; and vectors for which one pass over the data pays.
+IN_CACHE, ENOUGH = 300_000, 32
 # How far apart chosen neurons (unit vectors) should be: far ones first, closer ones while there is room. The dearest
 # alone would all lie around the same few maxima.
 SPREAD = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-6)
@@ -57,7 +57,7 @@ def ascend(
     ----------
     X : array of shape (n_samples, n_features)
         The data, with its ones column if there are hidden biases. Products have its precision: in single precision
-        climbs take half the time and end a little beside the maxima.
+        climbs take about half the time and end a little beside the maxima.
     t : array of shape (n_samples,)
         Signed dual variable.
     starts : array of shape (n_starts, n_features)
@@ -119,7 +119,7 @@ def _slope(lifted, weighted, U, band):
     """
     G, value = np.empty(U.shape), np.empty(len(U))
     scaled = np.column_stack([U * (0.5 / band)[:, None], np.full(len(U), 0.5)]).astype(lifted.dtype)
-    size = max(1, IN_CACHE // max(len(lifted), 1))
+    size = max(ENOUGH, IN_CACHE // max(len(lifted), 1))
     for k in range(0, len(U), size):
         part = slice(k, k + size)
         s = scaled[part] @ lifted.T
@@ -414,7 +414,7 @@ def search(
 
 
 def in_single_precision(X: NDArray) -> NDArray:
-    """The data in single precision, for gradient steps, unless a feature varies too little about its mean for that.
+    """The data in single precision, for gradient steps, unless a feature hardly varies about its mean, or is far from 1.
 
     Parameters
     ----------
@@ -434,11 +434,12 @@ def in_single_precision(X: NDArray) -> NDArray:
     (dtype('float32'), dtype('float64'))
     """
     deviation, size = X.std(axis=0), np.abs(X).max(axis=0, initial=0.0)
-    return X.astype(np.float32) if np.all((deviation > 1e-3 * size) | (deviation == 0)) else X
+    varies = (deviation > 1e-3 * np.abs(X.mean(axis=0))) | (deviation == 0)
+    return X.astype(np.float32) if np.all(varies & (size < 1e12) & ((size > 1e-12) | (size == 0))) else X
 
 
 def _prices(X, t, U, feature_penalty):
-    heights, size = np.empty(len(U)), max(1, IN_CACHE // max(len(X), 1))
+    heights, size = np.empty(len(U)), max(ENOUGH, IN_CACHE // max(len(X), 1))
     for k in range(0, len(U), size):
         heights[k : k + size] = np.maximum(U[k : k + size].astype(X.dtype) @ X.T, 0.0) @ t.astype(X.dtype)
     return heights / sparse_norms(U, feature_penalty)
