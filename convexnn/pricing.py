@@ -414,7 +414,7 @@ def search(
 
 
 def in_single_precision(X: NDArray) -> NDArray:
-    """The data in single precision, for gradient steps, unless a feature hardly varies about its mean, or is far from 1.
+    """The data in single precision, for gradient steps, unless a feature hardly varies about its mean or is far from 1.
 
     Parameters
     ----------
