@@ -499,8 +499,9 @@ def descend(
 ) -> Blocks:
     """Blocks of a network that L-BFGS finds on the weight-decay objective itself, from blocks or from a random start.
 
-    Every neuron feeds one output. The point is not to be optimal but to bring patterns worth listing. With a feature
-    penalty weights are differences of two non-negative numbers, and those of most features end at zero.
+    Every neuron feeds one output. The point is not to be optimal but to bring patterns worth listing: products are in
+    single precision, mostly. With a feature penalty weights are differences of two non-negative numbers, and those of
+    most features end at zero.
     """
     n, d = X.shape
     decayed = np.ones(d)

@@ -43,7 +43,7 @@ def ascend(
     step: float = 1.0,
     smoothing: NDArray | float = 0.0,
 ) -> NDArray:
-    """Climb t^T (X u)_+ on the unit sphere from many starts at once; without smoothing no climb goes down.
+    """Climb t^T (X u)_+ on the unit sphere from many starts at once; without smoothing none goes down beyond rounding.
 
     The price has about as many local maxima as there are cells near its large ones, most of them low. With smoothing
     the climb begins on the price of activations that pass from 0 to 1 within a band about their hyperplanes, which has
@@ -439,9 +439,10 @@ def in_single_precision(X: NDArray) -> NDArray:
 
 
 def _prices(X, t, U, feature_penalty):
-    heights, size = np.empty(len(U)), max(ENOUGH, IN_CACHE // max(len(X), 1))
+    coarse, t, heights = U.astype(X.dtype), t.astype(X.dtype), np.empty(len(U))
+    size = max(ENOUGH, IN_CACHE // max(len(X), 1))
     for k in range(0, len(U), size):
-        heights[k : k + size] = np.maximum(U[k : k + size].astype(X.dtype) @ X.T, 0.0) @ t.astype(X.dtype)
+        heights[k : k + size] = np.maximum(coarse[k : k + size] @ X.T, 0.0) @ t
     return heights / sparse_norms(U, feature_penalty)
 
 
