@@ -31,13 +31,17 @@ WIDE_BELOW = 0.02
 # Above this gap neurons have far to go, and descent on the network takes them across many walls at once; until a round
 # that began with it lowers the objective by no more than this share. Nor near the end of a rough fit, at ten times its
 # tolerance: the descent brings cells by the hundred.
-FAR, FUTILE = 1e-3, 1e-5
-# Fresh random starts of a quick search, at least; otherwise two for each neuron: with many there are many peaks.
-QUICK = 100
-# A thorough search: fresh random starts, 50 a feature but within these limits; the least number of vectors that are
-# perturbed in a generation; generations, two a feature. And all three where peaks are known from another alpha.
-STARTS, PERTURBED, GENERATIONS = (1000, 2000), 100, (10, 20)
-THOROUGH_ALONG = (200, 20, 5)
+FAR, FUTILE = 0.03, 1e-5
+# A quick search: fresh random starts, the least number of vectors that are moved in a generation, generations, and
+# the share of alpha below which no climb begins: few rise by more than a per cent or two.
+QUICK = (100, 0, 2, 0.985)
+# A thorough one: fresh random starts, 50 a feature but within these limits; generations, two a feature; the rest.
+STARTS, GENERATIONS, MOVED, WORTH = (1000, 2000), (10, 20), 100, 0.95
+# And where peaks are known from another alpha.
+THOROUGH_ALONG = (200, 20, 5, WORTH)
+# A thorough search follows at once where a quick one has found fewer cells than this share of those that are listed:
+# they are known to be there for many rounds before they are found, and a round costs more.
+FEW = 0.1
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
 
@@ -186,6 +190,7 @@ def solve_adaptively(
     rng = np.random.default_rng(0) if random_state is None else random_state
     none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
     peaks = no_peaks(X) if remembered is None else remembered
+    last: tuple = (None, peaks, np.inf)
 
     def program(blocks):
         pattern = np.arange(len(blocks.sign))
@@ -193,14 +198,24 @@ def solve_adaptively(
         cones = ReLU().penalty(X, blocks.patterns, pattern, hidden_bias, feature_penalty)
         return Problem(design, y, loss, cones, alpha, sample_weight, fit_intercept, skip)
 
-    def price(theta, blocks, n_random, n_climbs, n_generations):
+    def price(theta, blocks, n_random, n_climbs, n_generations, worth):
         """Largest price, number of starts, and the cells with prices above alpha that are to be listed."""
-        nonlocal peaks
-        neurons = blocks.take(blocks.V.any(axis=1))
-        dual = 2 * neurons.output + (neurons.sign < 0)
-        known = peaks.join(Peaks(neurons.patterns, neurons.V, np.full(neurons.V.shape, -1), dual))
+        nonlocal peaks, last
+        # With free biases what a search returns is not what it compared.
+        own_norm = hidden_bias != "free"
+        if own_norm and theta is last[0]:
+            known, settled = last[1:]
+        else:
+            settled = np.inf
+            neurons = blocks.take(blocks.V.any(axis=1))
+            dual = 2 * neurons.output + (neurons.sign < 0)
+            directions = neurons.V * (alpha / np.linalg.norm(neurons.V, axis=1, keepdims=True))
+            known = peaks.join(Peaks(neurons.patterns, directions, np.full(neurons.V.shape, -1), dual))
         effort = (n_random, n_climbs, n_generations, rng)
-        found, prices, V, looked = find(X, signed(theta), known, hidden_bias, effort, deadline, feature_penalty)
+        floor = worth * alpha if own_norm else -np.inf
+        options = dict(deadline=deadline, feature_penalty=feature_penalty, floor=floor, settled=settled)
+        found, prices, V, looked = find(X, signed(theta), known, hidden_bias, effort, **options)
+        last = (theta, found, min(floor, settled))
         peaks = found.take(found.apart(n_climbs, SPREAD[1:4]))
         above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
         above = above[found.take(above).apart(MAX_NEW_CELLS, SPREAD)]
@@ -225,7 +240,7 @@ def solve_adaptively(
     status, inner_tol, n_iter = "max_iter", 1e-3, 0
     # Peaks are the more, and the smaller, the more features there are.
     n_features = X.shape[1]
-    effort = int(np.clip(50 * n_features, *STARTS)), PERTURBED, int(np.clip(2 * n_features, *GENERATIONS))
+    effort = int(np.clip(50 * n_features, *STARTS)), MOVED, int(np.clip(2 * n_features, *GENERATIONS)), WORTH
     # Small basins are missed as often as not: what one thorough search did not find another may.
     thorough = 2 * [effort] if remembered is None else [THOROUGH_ALONG]
     best: tuple[Problem, Result] | None = None
@@ -233,7 +248,7 @@ def solve_adaptively(
     try:
         new = none
         if alpha_max is None:
-            alpha_max, _, new = price(theta, none, 100, 30, 2)
+            alpha_max, _, new = price(theta, none, 100, 30, 2, -np.inf)
         seen = replace(seen, alpha_max=alpha_max)
         if alpha >= alpha_max:
             blocks = none
@@ -263,18 +278,18 @@ def solve_adaptively(
             if result.status in ("interrupted", "time_limit", "failed"):
                 status = result.status
                 break
-            # A bound that a quick search suggests is looked at again, thoroughly, before it ends the fit.
-            few = min(MAX_NEW_CELLS, 20 + len(blocks.sign))
-            quick = max(QUICK, 2 * len(blocks.sign)), 0, 1
-            for look, (n_random, least, n_generations) in enumerate([quick, *thorough]):
-                theta = anchor if look else result.theta
-                largest, looked, new = price(theta, blocks, n_random, max(few, least), n_generations)
+            # A bound that a quick search suggests is looked at again, thoroughly, before it ends the fit, and so is a
+            # theta at which it found little.
+            gap, few = np.inf, min(MAX_NEW_CELLS, 20 + len(blocks.sign))
+            for n_random, least, n_generations, worth in [QUICK, *thorough]:
+                theta = anchor if gap <= solver.tol else result.theta
+                largest, looked, new = price(theta, blocks, n_random, max(few, least), n_generations, worth)
                 bound = problem.dual_value(theta * min(1.0, alpha / max(largest, 1e-300)))
                 if bound > lower or theta is anchor:
                     lower, anchor = bound, theta
                     seen = replace(seen, n_starts=looked, price=largest / alpha)
                 gap = relative_gap(best[1].primal, lower)
-                if gap > solver.tol:
+                if gap > solver.tol and len(new.sign) >= FEW * len(blocks.sign):
                     break
             seen = replace(seen, gap=gap, n_rounds=n_rounds)
             record(best[1], gap)
@@ -309,22 +324,28 @@ def solve_adaptively(
         dual, theta = problem.dual_bound(problem.null_model[1])
         best = (problem, Result(V, c, theta, problem.objective(V, c), dual, status, "", n_iter))
     problem, result = best
-    design = problem.design
-    listed = Blocks(design.patterns[design.pattern], design.sign, design.output, result.coef)
     try:
-        blocks = listed.weightless().join(fused(problem, listed, result.intercept))
-    except KeyboardInterrupt:
-        blocks, status = listed, "interrupted"
-    if np.count_nonzero(blocks.V.any(axis=1)) < np.count_nonzero(result.coef.any(axis=1)):
-        wider = program(blocks)
-        c = wider.best_intercept(wider.design @ blocks.V, result.intercept)
-        primal = wider.objective(blocks.V, c)
-        # Neurons that are one change the objective by rounding.
-        if primal <= result.primal * (1 + 1e-12):
+        # Fewer neurons have another best intercept, with which more may become one.
+        while True:
+            listed = blocks_in(problem, result.coef)
+            blocks = fused(problem, listed, result.intercept)
+            if len(blocks.sign) == len(listed.sign):
+                break
+            design = problem.design
+            cells = Blocks(design.patterns[design.pattern], design.sign, design.output, np.zeros(design.shape))
+            blocks = cells.join(blocks)
+            wider = program(blocks)
+            c = wider.best_intercept(wider.design @ blocks.V, result.intercept)
+            primal = wider.objective(blocks.V, c)
+            # Neurons that are one change the objective by rounding.
+            if primal > result.primal * (1 + 1e-12):
+                break
             dual, theta = wider.dual_bound(result.theta)
             primal = min(primal, result.primal)
             result = replace(result, coef=blocks.V, intercept=c, theta=theta, primal=primal, dual=dual)
             problem = wider
+    except KeyboardInterrupt:
+        status = "interrupted"
     # The best bound may stem from a later round than the best network.
     dual, theta = problem.dual_bound(anchor)
     if dual > result.dual:
@@ -457,21 +478,20 @@ def find(
     known: Peaks,
     hidden_bias: str,
     effort: tuple[int, int, int, np.random.Generator],
-    deadline: float = np.inf,
-    feature_penalty: NDArray | None = None,
+    **options,
 ) -> tuple[Peaks, NDArray, NDArray, int]:
     """Peaks of a search, their prices in the norm of the penalty, vectors with these prices as norms, and its starts.
 
-    ``effort`` is n_random, n_climbs, n_generations and rng, the other arguments are as in ``search``. With free biases
+    ``effort`` is n_random, n_climbs, n_generations and rng; all else is as in ``search``. With free biases
     that runs with a long ones column, in whose norm biases hardly count; the cells that it finds are then priced
     exactly.
     """
     if hidden_bias != "free":
-        peaks, n_starts = search(X, T, known, *effort, deadline, feature_penalty)
+        peaks, n_starts = search(X, T, known, *effort, **options)
         return peaks, peaks.prices, peaks.V, n_starts
     scale = np.ones(X.shape[1])
     scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0
-    peaks, n_starts = search(X * scale, T, replace(known, V=known.V / scale), *effort, deadline)
+    peaks, n_starts = search(X * scale, T, replace(known, V=known.V / scale), *effort, **options)
     peaks = peaks.take(peaks.apart(2 * MAX_NEW_CELLS, SPREAD))
     cones = FreeBiasConeGroupLasso(X, peaks.patterns, np.arange(len(peaks.V)))
     V = cones.maximisers((peaks.patterns * T.T[peaks.dual]) @ X)

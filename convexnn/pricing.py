@@ -20,12 +20,15 @@ from convexnn.sparse_cones import UNKNOWN, soft_threshold, sparse_norms, support
 
 # Share of the best price below which no start is followed further.
 PROMISING = 0.5
-# Gradient steps from known vectors, and from perturbed ones, and how long the first is.
+# Gradient steps from known vectors, and from moved ones, and how long the first is.
 ALONG, AROUND, FIRST = 10, 5, 0.1
-# Most smoothing of climbs from random vectors, and from perturbed ones; with much of it they all end in a few maxima.
+# Most smoothing of climbs from random vectors, and from moved ones; with much of it they all end in a few maxima.
 SMOOTHING, AROUND_SMOOTHING = 1.0, 0.2
-# Lengths of the perturbations of maxima (unit vectors).
-STEPS = (0.05, 0.2, 0.6)
+# Maxima move by random steps of these lengths (unit vectors), or, this share of them, towards another maximum, by a
+# random part of the way: in the time of one such neuron that fresh random starts find these find three to ten.
+STEPS, TOWARDS = (0.2, 0.6), 0.8
+# Ends of gradient steps this close to a known vector are the same maximum.
+KNOWN = 0.01
 # Entries of an array of vectors and samples that stays in the cache; and vectors for which one pass over the data pays.
 IN_CACHE, ENOUGH = 300_000, 32
 # How far apart chosen neurons (unit vectors) should be: far ones first, closer ones while there is room. The dearest
@@ -183,6 +186,7 @@ def climb(
     max_steps: int = 10,
     deadline: float = np.inf,
     feature_penalty: NDArray | None = None,
+    floor: float = -np.inf,
 ) -> tuple[Peaks, int]:
     r"""From the cell of each start to better ones until there is none: the price there is a local maximum.
 
@@ -214,6 +218,8 @@ def climb(
         As in ``ascend``, after the first step.
     feature_penalty : array of shape (n_features,), optional
         mu.
+    floor : float, default=-inf
+        Starts with a price below it stay where they are.
 
     Returns
     -------
@@ -232,21 +238,21 @@ def climb(
     patterns = side >= 0
     # A projection is no shorter than the price at the start: only starts that are not promising are lost.
     start = _heights(side, U, t, linear, dual) / sparse_norms(U, feature_penalty)
-    floor = np.zeros(len(t))
-    np.maximum.at(floor, dual, start)
-    floor = PROMISING * floor[dual]
+    promising = np.zeros(len(t))
+    np.maximum.at(promising, dual, start)
+    promising = PROMISING * promising[dual]
     walls = t < 0
     active = np.where(active >= 0, np.append(group, 0)[active], -1)
     active[~walls[dual[:, None], active]] = -1
-    prices, V = np.zeros(len(U)), np.zeros(U.shape)
-    lowest = np.maximum(floor, (1 - 1e-3) * start)
-    k, n_cells, fresh = np.arange(len(U)), 0, np.zeros(len(U), dtype=bool)
+    prices, V = np.where(start < floor, start, 0.0), U.copy()
+    lowest = np.maximum(promising, (1 - 1e-3) * start)
+    k, n_cells, fresh = np.flatnonzero(start >= floor), 0, np.zeros(len(U), dtype=bool)
     signs = np.where(_sparse(U, feature_penalty)[:, None], np.sign(U), UNKNOWN).astype(np.int8)
     for _ in range(max_steps):
         n_cells += len(k)
         at, wall = patterns[k], walls[dual[k]]
         pull = (at * t[dual[k]]) @ X + linear[dual[k]]
-        low = floor[k]
+        low = promising[k]
         if feature_penalty is None:
             W, on = project_onto_cones(pull, X, at, active[k], low, wall)
         else:
@@ -334,14 +340,16 @@ def search(
     rng: np.random.Generator,
     deadline: float = np.inf,
     feature_penalty: NDArray | None = None,
+    floor: float = -np.inf,
+    settled: float = np.inf,
 ) -> tuple[Peaks, int]:
     """Local maxima of the price over all cells: from known vectors, from random starts, and around the best.
 
-    The maxima are many and lie in clusters, so the best so far are perturbed, each by its own step, and rise again, for
-    some generations (iterated local search). All that by gradient steps, which cross many walls at once; from the best
-    of all, and from everything known, climbs then go on from cell to cell. Climbs for all dual variables are one batch:
-    what they cost is the number of batches more than their size. With a feature penalty half of the random starts, and
-    half of the perturbations, leave features out.
+    The maxima are many and lie in clusters, so the best so far are moved, at random or towards one another, and rise
+    again, for some generations (iterated local search). All that by gradient steps, which cross many walls at once;
+    from the best of all, and from everything known, climbs then go on from cell to cell. Climbs for all dual variables
+    are one batch: what they cost is the number of batches more than their size. With a feature penalty half of the
+    random starts, and half of the moves, leave features out.
 
     Parameters
     ----------
@@ -352,16 +360,21 @@ def search(
     n_random : int
         Number of fresh random starts for each dual variable.
     n_climbs : int
-        How many of the best, far from each other, are perturbed in each generation. As many climb at last, after two
+        How many of the best, far from each other, are moved in each generation. As many climb at last, after two
         generations twice as many, after more three times.
     n_generations : int
-        How often the best are perturbed.
+        How often the best are moved.
     rng : numpy Generator
         Source of the starts.
     deadline : float, default=inf
         Reading of ``time.perf_counter`` after which the search ends with what it has.
     feature_penalty : array of shape (n_features,), optional
         mu.
+    floor : float, default=-inf
+        From vectors with a price below it no climb begins.
+    settled : float, default=inf
+        Known peaks with at least this price are ends of climbs for the same dual variables: they are moved, but neither
+        rise nor climb again.
 
     Returns
     -------
@@ -389,7 +402,10 @@ def search(
             U[out] = 0.0
         own = known.take(known.dual == j)
         U = ascend(coarse, t, U, smoothing=SMOOTHING * rng.random(n_random), **settings)
-        U = np.concatenate([ascend(coarse, t, own.V, ALONG, step=FIRST, **settings), U])
+        again = np.flatnonzero(own.prices < settled)
+        old = own.V / own.prices[:, None]
+        old[again] = ascend(coarse, t, old[again], ALONG, step=FIRST, **settings)
+        U = np.concatenate([old, U])
         on, prices = np.concatenate([own.active, np.full((n_random, d), -1)]), _prices(coarse, t, U, feature_penalty)
         for _ in range(n_generations):
             if perf_counter() > deadline:
@@ -397,6 +413,8 @@ def search(
             k = _promising(prices)
             k = k[spread(U[k], n_climbs, SPREAD[1:4])]
             moves = rng.choice(STEPS, (len(k), 1)) * rng.standard_normal((len(k), d)) / np.sqrt(d)
+            paired = rng.random((len(k), 1)) < TOWARDS
+            moves = np.where(paired, rng.random((len(k), 1)) * (U[rng.permutation(k)] - U[k]), moves)
             if feature_penalty is not None:
                 moves *= (U[k] != 0) | (rng.random((len(k), 1)) < 0.5)
             smoothing = AROUND_SMOOTHING * rng.random(len(k))
@@ -406,11 +424,14 @@ def search(
             n_starts += len(k)
         k = _promising(prices)
         k = k[k >= len(own.V)]
+        if len(own.V):
+            k = k[cKDTree(U[: len(own.V)]).query(U[k], distance_upper_bound=KNOWN)[0] > KNOWN]
         k = k[spread(U[k], int(np.clip(n_generations, 1, 3)) * n_climbs, SPREAD[1:5])]
-        k = np.concatenate([np.arange(len(own.V)), k])
+        k = np.concatenate([again, k])
         starts, dual, active = [*starts, U[k]], [*dual, np.full(len(k), j)], [*active, on[k]]
-    peaks, n_cells = climb(X, T, np.concatenate(starts), np.concatenate(dual), np.concatenate(active), **settings)
-    return peaks, n_starts + n_cells
+    starts, dual, active = (np.concatenate(parts) for parts in (starts, dual, active))
+    peaks, n_cells = climb(X, T, starts, dual, active, floor=floor, **settings)
+    return peaks.join(known.take(known.prices >= settled)), n_starts + n_cells
 
 
 def in_single_precision(X: NDArray) -> NDArray:

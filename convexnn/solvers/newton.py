@@ -169,7 +169,8 @@ class Newton:
                 reached = best[0]
                 if primal < reached:
                     best = (primal, V, fresh)
-                bound, feasible = problem.dual_bound(-problem.gradient(point.z + fresh), warm=warm)
+                # The subproblem's own theta: minus the gradient at the predictions is up to thirty times further off.
+                bound, feasible = problem.dual_bound(point.theta, warm=warm)
                 if bound > dual:
                     dual, theta = bound, feasible
                 gap, before = relative_gap(best[0], dual), gap
