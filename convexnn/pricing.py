@@ -25,7 +25,7 @@ ALONG, AROUND, FIRST = 10, 5, 0.1
 # Most smoothing of climbs from random vectors, and from moved ones; with much of it they all end in a few maxima.
 SMOOTHING, AROUND_SMOOTHING = 1.0, 0.2
 # Maxima move by random steps of these lengths (unit vectors), or, this share of them, towards another maximum, by a
-# random part of the way: in the time of one such neuron that fresh random starts find these find three to ten.
+# random part of the way: in the time of one such neuron that fresh random starts find these find two to ten.
 STEPS, TOWARDS = (0.2, 0.6), 0.8
 # Ends of gradient steps this close to a known vector are the same maximum.
 KNOWN = 0.01
@@ -93,7 +93,8 @@ def ascend(
     lifted = np.column_stack([X, np.ones(len(X), dtype=X.dtype)])
     weighted = lifted * t.astype(X.dtype)[:, None]
     for band in bands:
-        G, rise = _slope(lifted, weighted, U, band)
+        smooth = band is not bands[-1]
+        G, rise = _slope(lifted, weighted, U, band, smooth)
         value, steps = rise / sparse_norms(U, feature_penalty), np.full(len(U), step)
         for _ in range(n_steps):
             if perf_counter() > deadline:
@@ -104,7 +105,7 @@ def ascend(
                 trial = soft_threshold(trial, (steps / lengths * np.maximum(value, 0.0))[:, None] * feature_penalty)
             size = np.linalg.norm(trial, axis=1, keepdims=True)
             trial /= np.maximum(size, 1e-300)
-            G_trial, rise = _slope(lifted, weighted, trial, band)
+            G_trial, rise = _slope(lifted, weighted, trial, band, smooth)
             higher = rise / np.maximum(sparse_norms(trial, feature_penalty), 1e-300)
             # A step through the origin has no direction.
             up = (higher > value) & (size[:, 0] > 1e-9)
@@ -115,12 +116,13 @@ def ascend(
     return U
 
 
-def _slope(lifted, weighted, U, band):
+def _slope(lifted, weighted, U, band, smooth):
     """Gradients, and values, of t^T (X u)_+ with (z)_+ = s z + band s (1 - s), s = clip(z / (2 band) + 1/2, 0, 1).
 
     ``lifted`` is X with a ones column, which shifts by 1/2, and ``weighted`` is t times that, which sums t s as well.
+    In a band as narrow as rounding the last term is nothing: not ``smooth``.
     """
-    G, value = np.empty(U.shape), np.empty(len(U))
+    G, value = np.empty(U.shape), np.zeros(len(U))
     scaled = np.column_stack([U * (0.5 / band)[:, None], np.full(len(U), 0.5)]).astype(lifted.dtype)
     size = max(ENOUGH, IN_CACHE // max(len(lifted), 1))
     for k in range(0, len(U), size):
@@ -128,8 +130,10 @@ def _slope(lifted, weighted, U, band):
         s = scaled[part] @ lifted.T
         np.clip(s, 0.0, 1.0, out=s)
         sums = s @ weighted
-        s *= s
-        G[part], value[part] = sums[:, :-1], band[part] * (sums[:, -1] - s @ weighted[:, -1])
+        G[part] = sums[:, :-1]
+        if smooth:
+            s *= s
+            value[part] = band[part] * (sums[:, -1] - s @ weighted[:, -1])
     return G, value + np.einsum("kd,kd->k", G, U)
 
 

@@ -459,6 +459,24 @@ def test_dual_variables_without_negative_entries(n, d, share):
         assert np.isclose(found.prices.max(initial=0.0), brute_force(X, t), rtol=1e-12, atol=1e-12)
 
 
+def test_starts_below_the_floor_stay_where_they_are():
+    rng = np.random.default_rng(0)
+    X, t = rng.standard_normal((30, 4)), rng.standard_normal(30)
+    U = unit(rng.standard_normal((40, 4)))
+    prices = height(X, t, U)
+    floor = np.sort(prices)[25]
+    active, dual = np.full(U.shape, -1), np.zeros(40, dtype=int)
+    low, _ = climb(X, t[:, None], U, dual, active, floor=np.inf)
+    above = prices > 0
+    assert np.allclose(low.prices, np.sort(prices[above])[::-1], rtol=1e-12)
+    high, n_cells = climb(X, t[:, None], U, dual, active, floor=floor)
+    every, n_every = climb(X, t[:, None], U, dual, active)
+    ends, stay = unit(high.V), unit(U[above & (prices < floor)])
+    assert len(stay) > 3 and np.all((ends @ stay.T).max(axis=0) > 1 - 1e-12)
+    # The dearest starts climb as they would among all.
+    assert n_cells < n_every and np.isclose(high.prices[0], every.prices[0], rtol=1e-12)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The search
 
@@ -590,6 +608,23 @@ def test_several_dual_variables_climb_as_each_would_alone(family):
                 assert {tuple(p) for p in own.patterns} == {tuple(p) for p in alone.patterns}
                 assert np.allclose(own.prices, alone.prices, rtol=1e-9)
         assert n_cells == n_alone or family not in GENERIC
+
+
+def test_settled_peaks_are_kept_and_do_not_climb_again():
+    """A second look at the same dual variables starts from the ends of the first, and adds to them."""
+    rng = np.random.default_rng(1)
+    X, t = rng.standard_normal((300, 8)), rng.standard_normal(300)
+    first, _ = look(X, t, rng, 20, 20, 1)
+    alone, n_starts = search(X, t[:, None], first, 0, 20, 0, rng, settled=0.0)
+    assert n_starts == len(first.V) and all(map(np.array_equal, vars(alone).values(), vars(first).values()))
+    dear = first.prices >= np.median(first.prices)
+    _, n_half = search(X, t[:, None], first, 0, 20, 0, rng, settled=np.median(first.prices))
+    _, n_all = search(X, t[:, None], first, 0, 20, 0, rng)
+    assert len(first.V) + (~dear).sum() <= n_half < n_all
+    second, _ = search(X, t[:, None], first, 200, 20, 3, rng, settled=0.0)
+    check_peaks(second, X, t)
+    kept = (second.patterns[:, None] == first.patterns).all(axis=2).any(axis=0)
+    assert kept.all() and len(second.V) > len(first.V) and second.prices[0] >= first.prices[0]
 
 
 def test_search_for_several_dual_variables():
