@@ -29,16 +29,16 @@ MAX_NEW_CELLS = 200
 # Below this share of alpha_max the first descent takes more neurons.
 WIDE_BELOW = 0.02
 # Above this gap neurons have far to go, and descent on the network takes them across many walls at once; until a round
-# that began with it lowers the objective by no more than this share. Nor near the end of a rough fit, at ten times its
-# tolerance: the descent brings cells by the hundred.
-FAR, FUTILE = 0.03, 1e-5
+# that began with it lowers the objective by no more than this share. Nor near the end of a rough fit, at thirty times
+# its tolerance: the descent brings cells by the hundred.
+FAR, FUTILE = 1e-3, 1e-5
 # A quick search: fresh random starts, the least number of vectors that are moved in a generation, generations, and
 # the share of alpha below which no climb begins: few rise by more than a per cent or two.
-QUICK = (100, 0, 2, 0.985)
+QUICK = (50, 0, 1, 0.985)
 # A thorough one: fresh random starts, 50 a feature but within these limits; generations, two a feature; the rest.
 STARTS, GENERATIONS, MOVED, WORTH = (1000, 2000), (10, 20), 100, 0.95
 # And where peaks are known from another alpha.
-THOROUGH_ALONG = (200, 20, 5, WORTH)
+THOROUGH_ALONG = (100, 20, 4, WORTH)
 # A thorough search follows at once where a quick one has found fewer cells than this share of those that are listed:
 # they are known to be there for many rounds before they are found, and a round costs more.
 FEW = 0.1
@@ -304,7 +304,7 @@ def solve_adaptively(
                 break
             before = len(blocks.sign)
             blocks = blocks.join(new.weightless())
-            if gap > max(FAR, 10 * solver.tol) and drop > FUTILE and smooth:
+            if gap > max(FAR, 30 * solver.tol) and drop > FUTILE and smooth:
                 seed = blocks.join(replace(new, V=new.V * 0.3 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
                 moved = local(seed)
                 blocks = blocks.weightless().join(moved)

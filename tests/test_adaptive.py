@@ -816,7 +816,7 @@ def test_a_known_alpha_max_is_not_searched_again(loss, n_outputs, monkeypatch):
         _, result, seen = solve_adaptively(*data, alpha_max=given)
         assert not result.coef.any() and np.isclose(seen.alpha_max, known, rtol=1e-6)
         # Quickly and thoroughly, and before these for alpha_max.
-        assert efforts == ([100] if given is None else []) + [100, 1000, 1000]
+        assert efforts == ([100] if given is None else []) + [50, 1000, 1000]
 
 
 @pytest.mark.parametrize("loss, n_outputs", [("squared", 1), ("log_loss", 1), ("softmax", 3)])

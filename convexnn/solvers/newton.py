@@ -169,10 +169,14 @@ class Newton:
                 reached = best[0]
                 if primal < reached:
                     best = (primal, V, fresh)
-                # The subproblem's own theta: minus the gradient at the predictions is up to thirty times further off.
-                bound, feasible = problem.dual_bound(point.theta, warm=warm)
-                if bound > dual:
-                    dual, theta = bound, feasible
+                # After the first subproblems their own theta is up to thirty times nearer than minus the gradient at
+                # the predictions; with free biases it can be the other way round.
+                for guess in (point.theta, -problem.gradient(point.z + fresh)):
+                    bound, feasible = problem.dual_bound(guess, warm=warm)
+                    if bound > dual:
+                        dual, theta = bound, feasible
+                    if relative_gap(best[0], dual) <= self.tol:
+                        break
                 gap, before = relative_gap(best[0], dual), gap
                 blocks = int(np.count_nonzero(V.any(axis=1)))
                 seconds = perf_counter() - start
