@@ -433,8 +433,8 @@ def search(
         k = k[spread(U[k], int(np.clip(n_generations, 1, 3)) * n_climbs, SPREAD[1:5])]
         k = np.concatenate([again, k])
         starts, dual, active = [*starts, U[k]], [*dual, np.full(len(k), j)], [*active, on[k]]
-    starts, dual, active = (np.concatenate(parts) for parts in (starts, dual, active))
-    peaks, n_cells = climb(X, T, starts, dual, active, floor=floor, **settings)
+    begin = np.concatenate(starts), np.concatenate(dual), np.concatenate(active)
+    peaks, n_cells = climb(X, T, *begin, floor=floor, **settings)
     return peaks.join(known.take(known.prices >= settled)), n_starts + n_cells
 
 
