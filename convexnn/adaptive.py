@@ -33,14 +33,14 @@ WIDE_BELOW = 0.02
 # its tolerance: the descent brings cells by the hundred.
 FAR, FUTILE = 1e-3, 1e-5
 # A quick search: fresh random starts, the least number of vectors that are moved in a generation, generations, and
-# the share of alpha below which no climb begins: few rise by more than a per cent or two.
+# the share of alpha below which no climb begins: most that end above alpha begin within a per cent or two of it.
 QUICK = (50, 0, 1, 0.985)
 # A thorough one: fresh random starts, 50 a feature but within these limits; generations, two a feature; the rest.
 STARTS, GENERATIONS, MOVED, WORTH = (1000, 2000), (10, 20), 100, 0.95
 # And where peaks are known from another alpha.
 THOROUGH_ALONG = (100, 20, 4, WORTH)
 # A thorough search follows at once where a quick one has found fewer cells than this share of those that are listed:
-# they are known to be there for many rounds before they are found, and a round costs more.
+# most that later rounds find are there already, and a round costs more.
 FEW = 0.1
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
@@ -141,9 +141,9 @@ def solve_adaptively(
 
     Starts from a short local descent on the network (or from given blocks), then repeats: solve the program over the
     listed cells, drop zero blocks, search all patterns for prices above alpha, list the cells found. The accuracy of
-    the inner solves follows the gap. It stops when thorough searches (from every current neuron, across each of its
-    walls, from perturbations and from 1,000 fresh random starts) leave a gap of at most ``solver.tol``; neurons near
-    each other are then fused.
+    the inner solves follows the gap. It stops when thorough searches (from every current neuron, from remembered maxima
+    and from 1,000 to 2,000 fresh random starts, 100 where maxima of another alpha are given) leave a gap of at most
+    ``solver.tol``; neurons near each other are then fused.
 
     Parameters
     ----------
@@ -482,9 +482,8 @@ def find(
 ) -> tuple[Peaks, NDArray, NDArray, int]:
     """Peaks of a search, their prices in the norm of the penalty, vectors with these prices as norms, and its starts.
 
-    ``effort`` is n_random, n_climbs, n_generations and rng; all else is as in ``search``. With free biases
-    that runs with a long ones column, in whose norm biases hardly count; the cells that it finds are then priced
-    exactly.
+    ``effort`` is n_random, n_climbs, n_generations and rng; all else is as in ``search``. With free biases that runs
+    with a long ones column, in whose norm biases hardly count; the cells that it finds are then priced exactly.
     """
     if hidden_bias != "free":
         peaks, n_starts = search(X, T, known, *effort, **options)
