@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
@@ -333,11 +332,11 @@ def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDAr
     along = np.einsum("qd,qd->q", vectors, (point.U[blocks] * penalised / lengths[:, None])[k])
     bias = vectors[:, -1] * (1 - penalised[-1])
     curvature = problem.alpha / lengths[k]
-    for first, last in pairwise(np.flatnonzero(np.diff(k, prepend=-1, append=-1))):
-        part = slice(first, last)
-        matrix[part, part] -= curvature[first] * np.outer(along[part], along[part])
-        if penalised[-1] == 0:
-            matrix[part, part] -= curvature[first] * np.outer(bias[part], bias[part])
+    # Every pair of directions of one block.
+    count = np.bincount(k)[k]
+    row = np.repeat(np.arange(q), count)
+    column = np.arange(len(row)) + np.repeat(np.searchsorted(k, k) - np.cumsum(count) + count, count)
+    matrix[row, column] -= curvature[row] * (along[row] * along[column] + bias[row] * bias[column])
     diagonal = np.einsum("qq->q", matrix)
     diagonal[:q] += curvature
     diagonal += 1.0 / sigma
