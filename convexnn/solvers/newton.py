@@ -170,8 +170,8 @@ class Newton:
                     best = (primal, V, fresh)
                 bound, feasible = problem.dual_bound(-problem.gradient(point.z + fresh), warm=warm)
                 if penalty.cones and relative_gap(best[0], max(bound, dual)) > self.tol:
-                    # After the first subproblems their own theta is up to thirty times nearer. But later it may be no
-                    # better for long, which would look like a stall: it counts where it ends the solve.
+                    # After the first subproblems of a warm start their own theta may be far nearer. But later it may be
+                    # no better for long, which would look like a stall: it counts where it ends the solve.
                     own, nearer = problem.dual_bound(point.theta, warm=warm)
                     if relative_gap(best[0], own) <= self.tol:
                         bound, feasible = own, nearer
