@@ -223,6 +223,12 @@ def solve_adaptively(
         new = Blocks(found.patterns[above], 1.0 - 2.0 * negative, output, V[above] / prices[above, None])
         return float(prices.max(initial=0.0)), looked, new
 
+    def within(tol):
+        """The solver with a tolerance, and with what is left of the limits."""
+        left = None if solver.max_time is None else max(deadline - perf_counter(), 0.0)
+        most = None if solver.max_iter is None else solver.max_iter - n_iter
+        return replace(solver, tol=tol, max_iter=most, max_time=left, callback=None)
+
     def record(result, gap):
         n_blocks = int(np.count_nonzero(result.coef.any(axis=1)))
         entry = dict(iteration=n_iter, seconds=perf_counter() - start, objective=result.primal)
@@ -260,11 +266,8 @@ def solve_adaptively(
                 moved = local(n_neurons=width, max_iter=2 * width)
                 blocks = blocks.join(moved)
         for n_rounds in range(1, 501):
-            left = None if solver.max_time is None else max(deadline - perf_counter(), 0.0)
             problem = program(blocks)
-            most = None if solver.max_iter is None else max(solver.max_iter - n_iter, 1)
-            inner = replace(solver, tol=inner_tol, max_iter=most, max_time=left, callback=None)
-            result = inner.solve(problem, blocks.V)
+            result = within(inner_tol).solve(problem, blocks.V)
             n_iter += result.n_iter
             drop = np.inf if best is None else 1 - result.primal / best[1].primal
             if best is None or result.primal <= best[1].primal:
@@ -325,6 +328,16 @@ def solve_adaptively(
         best = (problem, Result(V, c, theta, problem.objective(V, c), dual, status, "", n_iter))
     problem, result = best
     try:
+        own = problem.dual_bound(-problem.gradient(problem.design @ result.coef + result.intercept))[0]
+        if status == "optimal" and relative_gap(result.primal, own) > solver.tol and n_iter != solver.max_iter:
+            # Another dual variable proved the gap. That of the weights can be far from it where features are nearly
+            # dependent: at it the neurons themselves would have prices above alpha, as if one were missing.
+            closer = within(0.1 * solver.tol).solve(problem, result.coef)
+            n_iter += closer.n_iter
+            if closer.primal <= result.primal:
+                result = closer
+            if closer.status == "interrupted":
+                status = "interrupted"
         # Fewer neurons have another best intercept, with which more may become one.
         while True:
             listed = blocks_in(problem, result.coef)

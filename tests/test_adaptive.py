@@ -699,6 +699,23 @@ def test_control_c_while_neurons_are_fused(monkeypatch):
     assert np.isclose(problem.objective(result.coef, result.intercept), result.primal, rtol=1e-12)
 
 
+@pytest.mark.parametrize("noise, seed", [(0.01, 0), (1e-3, 1), (1e-3, 2)])
+def test_the_residuals_of_a_fit_price_its_neurons_at_alpha(noise, seed):
+    # Features that are nearly combinations of two: networks with a gap of tol can have residuals far apart there.
+    rng = np.random.default_rng(seed)
+    B = rng.standard_normal((100, 2))
+    X = B @ rng.standard_normal((2, 6)) + noise * rng.standard_normal((100, 6))
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    rest = (X - B @ np.linalg.lstsq(B, X)[0])[:, 0]
+    y = np.abs(B[:, 0]) - 0.5 * np.maximum(B[:, 1], 0.0) + np.maximum(rest / noise, 0.0)
+    model = make("squared", 0.1, tol=1e-4).fit(X, y)
+    assert model.result_.status == "optimal"
+    network, theta = model.network_, y - model.predict(X)
+    prices = np.sign(network.output_weights) * (theta @ network.hidden(X))
+    prices /= np.linalg.norm(np.column_stack([network.hidden_weights, network.hidden_biases]), axis=1)
+    assert np.abs(prices / 0.1 - 1).max() < 1e-3
+
+
 def random_network(rng, m=7, d=3, n_outputs=1, biases=True):
     output = rng.standard_normal((m, n_outputs))
     if n_outputs > 1:
