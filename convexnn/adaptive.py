@@ -328,16 +328,6 @@ def solve_adaptively(
         best = (problem, Result(V, c, theta, problem.objective(V, c), dual, status, "", n_iter))
     problem, result = best
     try:
-        own = problem.dual_bound(-problem.gradient(problem.design @ result.coef + result.intercept))[0]
-        if status == "optimal" and relative_gap(result.primal, own) > solver.tol and n_iter != solver.max_iter:
-            # Another dual variable proved the gap. That of the weights can be far from it where features are nearly
-            # dependent: at it the neurons themselves would have prices above alpha, as if one were missing.
-            closer = within(0.1 * solver.tol).solve(problem, result.coef)
-            n_iter += closer.n_iter
-            if closer.primal <= result.primal:
-                result = closer
-            if closer.status == "interrupted":
-                status = "interrupted"
         # Fewer neurons have another best intercept, with which more may become one.
         while True:
             listed = blocks_in(problem, result.coef)
@@ -357,6 +347,24 @@ def solve_adaptively(
             primal = min(primal, result.primal)
             result = replace(result, coef=blocks.V, intercept=c, theta=theta, primal=primal, dual=dual)
             problem = wider
+        # Another dual variable may have proved the gap. That of the weights can be far from it where features are
+        # nearly dependent: at it the neurons themselves would have prices above alpha, as if one were missing.
+        k = np.flatnonzero(result.coef.any(axis=1))
+        part = program(blocks_in(problem, result.coef))
+        for share in (0.1, 0.01, 0.001):
+            own, _ = part.dual_bound(-part.gradient(part.design @ result.coef[k] + result.intercept))
+            near = relative_gap(result.primal, own) <= solver.tol
+            if near or status != "optimal" or n_iter == solver.max_iter or perf_counter() > deadline:
+                break
+            closer = within(share * solver.tol).solve(part, result.coef[k])
+            n_iter += closer.n_iter
+            if closer.primal <= result.primal:
+                coef = np.zeros_like(result.coef)
+                coef[k] = closer.coef
+                dual, theta = problem.dual_bound(closer.theta)
+                result = replace(closer, coef=coef, theta=theta, dual=dual)
+            if closer.status == "interrupted":
+                status = "interrupted"
     except KeyboardInterrupt:
         status = "interrupted"
     # The best bound may stem from a later round than the best network.

@@ -246,6 +246,7 @@ def climb(
     np.maximum.at(promising, dual, start)
     promising = PROMISING * promising[dual]
     walls = t < 0
+    rounding = 1e-14 * np.abs(t).sum(axis=1)
     active = np.where(active >= 0, np.append(group, 0)[active], -1)
     active[~walls[dual[:, None], active]] = -1
     prices, V = np.where(start < floor, start, 0.0), U.copy()
@@ -256,6 +257,8 @@ def climb(
         n_cells += len(k)
         at, wall = patterns[k], walls[dual[k]]
         pull = (at * t[dual[k]]) @ X + linear[dual[k]]
+        # Where no sample is active what is left is rounding, which would be a direction.
+        pull[np.linalg.norm(pull, axis=1) <= rounding[dual[k]]] = 0.0
         low = promising[k]
         if feature_penalty is None:
             W, on = project_onto_cones(pull, X, at, active[k], low, wall)
