@@ -6,6 +6,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -228,7 +229,7 @@ def test_no_descent_on_the_network_gets_below_the_bound(loss, fit_intercept):
         W, b, a, s, c = p[: 2 * m].reshape(m, 2), p[2 * m : 3 * m], p[3 * m : 4 * m], p[4 * m : -1], p[-1]
         hidden = np.maximum(X @ W.T + b, 0)
         z = hidden @ a + X @ s + fit_intercept * c
-        g = z - y if loss == "squared" else -y / (1 + np.exp(y * z))
+        g = z - y if loss == "squared" else -y * expit(-y * z)
         value = np.sum((z - y) ** 2) / 2 if loss == "squared" else np.sum(np.logaddexp(0, -y * z))
         back = (hidden > 0) * np.outer(g, a)
         slopes = [back.T @ X + alpha * W, back.sum(axis=0) + alpha * b, hidden.T @ g + alpha * a, X.T @ g]
