@@ -42,6 +42,9 @@ THOROUGH_ALONG = (100, 20, 4, WORTH)
 # A thorough search follows at once where a quick one has found fewer cells than this share of those that are listed:
 # most that later rounds find are there already, and a round costs more.
 FEW = 0.1
+# Where the cells of the last thorough search have lowered the objective by less than this share of tol, what another
+# would find is worth no more: on a path, where the next alpha is searched anyway, a quick search then ends the fit.
+LITTLE = 0.1
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
 
@@ -142,8 +145,9 @@ def solve_adaptively(
     Starts from a short local descent on the network (or from given blocks), then repeats: solve the program over the
     listed cells, drop zero blocks, search all patterns for prices above alpha, list the cells found. The accuracy of
     the inner solves follows the gap. It stops when thorough searches (from every current neuron, from remembered maxima
-    and from 1,000 to 2,000 fresh random starts, 100 where maxima of another alpha are given) leave a gap of at most
-    ``solver.tol``; neurons near each other are then fused.
+    and from 1,000 to 2,000 fresh random starts) leave a gap of at most ``solver.tol``; neurons near each other are then
+    fused. Where maxima of another alpha are given thorough searches have 100 fresh starts, and once what they find
+    lowers the objective by less than a tenth of tol, a quick search with 50 is enough.
 
     Parameters
     ----------
@@ -250,7 +254,7 @@ def solve_adaptively(
     # Small basins are missed as often as not: what one thorough search did not find another may.
     thorough = 2 * [effort] if remembered is None else [THOROUGH_ALONG]
     best: tuple[Problem, Result] | None = None
-    lower, anchor = -np.inf, theta
+    lower, anchor, looked_twice = -np.inf, theta, False
     try:
         new = none
         if alpha_max is None:
@@ -282,8 +286,9 @@ def solve_adaptively(
                 status = result.status
                 break
             # A bound that a quick search suggests is looked at again, thoroughly, before it ends the fit, and so is a
-            # theta at which it found little.
+            # theta at which it found little; along a path not where that was just done and hardly paid.
             gap, few = np.inf, min(MAX_NEW_CELLS, 20 + len(blocks.sign))
+            seen_enough, looked_twice = looked_twice and remembered is not None and drop < LITTLE * solver.tol, False
             for n_random, least, n_generations, worth in [QUICK, *thorough]:
                 theta = anchor if gap <= solver.tol else result.theta
                 largest, looked, new = price(theta, blocks, n_random, max(few, least), n_generations, worth)
@@ -292,8 +297,12 @@ def solve_adaptively(
                     lower, anchor = bound, theta
                     seen = replace(seen, n_starts=looked, price=largest / alpha)
                 gap = relative_gap(best[1].primal, lower)
-                if gap > solver.tol and len(new.sign) >= FEW * len(blocks.sign):
+                if gap <= solver.tol:
+                    if seen_enough and theta is anchor:
+                        break
+                elif len(new.sign) >= FEW * len(blocks.sign):
                     break
+                looked_twice = True
             seen = replace(seen, gap=gap, n_rounds=n_rounds)
             record(best[1], gap)
             if perf_counter() > deadline:
