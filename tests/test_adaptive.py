@@ -857,3 +857,33 @@ def test_peaks_carry_over(loss, n_outputs):
         blocks = blocks_in(problem, result.coef)
         assert len(blocks.sign) == np.count_nonzero(result.coef.any(axis=1)) and blocks.V.any(axis=1).all()
         table(blocks)
+
+
+def test_a_path_ends_with_a_quick_search_where_a_thorough_one_hardly_paid(monkeypatch):
+    efforts = []
+
+    def logged(*args, **options):
+        efforts.append(args[3])
+        return search(*args, **options)
+
+    monkeypatch.setattr(adaptive, "search", logged)
+    rng = np.random.default_rng(0)
+    X, tol = rng.standard_normal((150, 5)), 1e-2
+    y = np.abs(X[:, 0]) * X[:, 1] + 0.3 * rng.standard_normal(150)
+    data = X, y, get_loss("squared", 1)
+    largest, remembered, blocks, ends = search_alpha_max(*data, np.ones(150), True, 1, rng), no_peaks(X), None, []
+    for alpha in largest * np.geomspace(0.5, 0.003, 8):
+        efforts.clear()
+        rest = (alpha, np.ones(150), True, 1, Newton(tol=tol), blocks, rng)
+        problem, result, seen = solve_adaptively(*data, *rest, alpha_max=largest, remembered=remembered)
+        assert result.status == "optimal" and seen.gap <= tol
+        blocks, remembered = blocks_in(problem, result.coef), seen.peaks
+        ends.append(efforts[-1])
+        if efforts[-1] == 50:
+            # Two entries a round; that before ended with a thorough search.
+            objectives = [entry["objective"] for entry in result.history[::2]]
+            assert efforts[-2] == 100 and objectives[-2] / objectives[-1] < 1 + 0.11 * tol
+    assert set(ends) == {50, 100}
+    efforts.clear()
+    solve_adaptively(*data, 0.5 * largest, *rest[1:5], alpha_max=largest)
+    assert efforts[-1] == 1000
