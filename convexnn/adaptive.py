@@ -146,8 +146,9 @@ def solve_adaptively(
     listed cells, drop zero blocks, search all patterns for prices above alpha, list the cells found. The accuracy of
     the inner solves follows the gap. It stops when thorough searches (from every current neuron, from remembered maxima
     and from 1,000 to 2,000 fresh random starts) leave a gap of at most ``solver.tol``; neurons near each other are then
-    fused. Where maxima of another alpha are given thorough searches have 100 fresh starts, and once what they find
-    lowers the objective by less than a tenth of tol, a quick search with 50 is enough.
+    fused, and the program over their cells is solved further where their own residuals do not prove that gap. Where
+    maxima of another alpha are given thorough searches have 100 fresh starts, and once what they find lowers the
+    objective by less than a tenth of tol, a quick search with 50 is enough.
 
     Parameters
     ----------
@@ -360,7 +361,7 @@ def solve_adaptively(
         # nearly dependent: at it the neurons themselves would have prices above alpha, as if one were missing.
         k = np.flatnonzero(result.coef.any(axis=1))
         part = program(blocks_in(problem, result.coef))
-        for share in (0.1, 0.01, 0.001):
+        for share in (0.1, 0.01, 0.001) if smooth else ():
             own, _ = part.dual_bound(-part.gradient(part.design @ result.coef[k] + result.intercept))
             near = relative_gap(result.primal, own) <= solver.tol
             if near or status != "optimal" or n_iter == solver.max_iter or perf_counter() > deadline:

@@ -179,7 +179,8 @@ def relu_path(
 ) -> Path:
     """Networks for a decreasing sequence of weight decays, each fit started from the one before.
 
-    Neurons, patterns and the peaks of the searches carry over: a path usually costs less than as many single fits. With
+    Neurons, patterns and the peaks of the searches carry over: a path usually costs less than as many single fits. Its
+    searches over all patterns are smaller, and a quick one ends a fit where the last thorough one hardly paid. With
     listed patterns, blocks that cannot be active at an alpha are screened out by the gap.
 
     Parameters
