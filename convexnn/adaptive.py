@@ -42,8 +42,8 @@ THOROUGH_ALONG = (100, 20, 4, WORTH)
 # A thorough search follows at once where a quick one has found fewer cells than this share of those that are listed:
 # most that later rounds find are there already, and a round costs more.
 FEW = 0.1
-# Where the cells of the last thorough search have lowered the objective by less than this share of tol, those of another
-# rarely do more: on a path, where the next alpha is searched anyway, a quick search then ends the fit.
+# Where the cells of the last thorough search have lowered the objective by less than this share of tol, those of the
+# next rarely do more: on a path, where the next alpha is searched anyway, a quick search then ends the fit.
 LITTLE = 0.1
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
