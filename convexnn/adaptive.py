@@ -42,8 +42,9 @@ THOROUGH_ALONG = (100, 20, 4, WORTH)
 # A thorough search follows at once where a quick one has found fewer cells than this share of those that are listed:
 # most that later rounds find are there already, and a round costs more.
 FEW = 0.1
-# Where the cells of the last thorough search have lowered the objective by less than this share of tol, those of the
-# next rarely do more: on a path, where the next alpha is searched anyway, a quick search then ends the fit.
+# Where the cells of the last thorough search have lowered the objective by less than this share of tol, a quick search
+# ends a fit on a path, where the next alpha is searched anyway. (Concrete at 0.001 alpha_max: of thirty such rounds two
+# were followed by one that lowered it by more; all that are left out lower it by about 0.6 tol.)
 LITTLE = 0.1
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
@@ -361,10 +362,10 @@ def solve_adaptively(
         # nearly dependent: at it the neurons themselves would have prices above alpha, as if one were missing.
         k = np.flatnonzero(result.coef.any(axis=1))
         part = program(blocks_in(problem, result.coef))
-        for share in (0.1, 0.01, 0.001) if smooth else ():
+        for share in (0.1, 0.01, 0.001) if smooth and status == "optimal" else ():
             own, _ = part.dual_bound(-part.gradient(part.design @ result.coef[k] + result.intercept))
             near = relative_gap(result.primal, own) <= solver.tol
-            if near or status != "optimal" or n_iter == solver.max_iter or perf_counter() > deadline:
+            if near or n_iter == solver.max_iter or perf_counter() > deadline:
                 break
             closer = within(share * solver.tol).solve(part, result.coef[k])
             n_iter += closer.n_iter
@@ -375,6 +376,7 @@ def solve_adaptively(
                 result = replace(closer, coef=coef, theta=theta, dual=dual)
             if closer.status == "interrupted":
                 status = "interrupted"
+                break
     except KeyboardInterrupt:
         status = "interrupted"
     # The best bound may stem from a later round than the best network.
