@@ -6,16 +6,22 @@ through the origin of weight space; the patterns are the cells into which those 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import svd
 
-# Unit normals closer than this count as one hyperplane; cells thinner than this are rounding noise.
+# Directions of the data with singular values below this share of the largest are no coordinates of a sample of gates.
 PARALLEL_TOL = 1e-10
+EPS = float(np.finfo(float).eps)
+# Rows are one hyperplane where they differ by no more than so many times their rounding errors, ...
+SAME = 8.0
+# ... and a list is not complete where rows that differ by more than this (unit vectors) had to be taken for one.
+RESOLUTION = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,8 @@ class Arrangement:
         True only when every pattern of the data set is in the list.
     fingerprint : str
         Of the data that a complete list is complete for.
+    resolution : float
+        A complete list is that of rows which differ from the data by this share of their lengths at most: by rounding.
 
     Examples
     --------
@@ -50,6 +58,7 @@ class Arrangement:
     n_samples: int
     complete: bool = False
     fingerprint: str = ""
+    resolution: float = 0.0
 
     @classmethod
     def from_gates(cls, X: ArrayLike, gates: ArrayLike, *, complete: bool = False) -> Arrangement:
@@ -134,7 +143,7 @@ class Arrangement:
         patterns = self.patterns[keep]
         packed = np.packbits(patterns.T, axis=1)
         first = _first_of_each(packed)
-        return Arrangement(packed[first], self.gates[:, first], len(patterns), self.complete, self.fingerprint)
+        return replace(self, packed=packed[first], gates=self.gates[:, first], n_samples=len(patterns))
 
     def union(self, other: Arrangement) -> Arrangement:
         """This list followed by those patterns of another list that are not in it.
@@ -152,8 +161,8 @@ class Arrangement:
         packed = np.concatenate([self.packed, other.packed])
         first = _first_of_each(packed)
         gates = np.concatenate([self.gates, other.gates], axis=1)[:, first]
-        fingerprint = self.fingerprint or other.fingerprint
-        return Arrangement(packed[first], gates, self.n_samples, self.complete or other.complete, fingerprint)
+        whole = self if self.complete else other
+        return replace(whole, packed=packed[first], gates=gates)
 
     def __repr__(self) -> str:
         kind = "complete" if self.complete else "not known to be complete"
@@ -258,15 +267,11 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
     """
     X = check_data(X)
     n_samples, n_features = X.shape
-    # The rows of an orthonormal basis of the column space have the same patterns, however the columns are scaled.
-    balanced = X / _positive(np.linalg.norm(X, axis=1, keepdims=True))
-    column = _positive(np.linalg.norm(balanced, axis=0))
-    left, singular, right = svd(balanced / column, full_matrices=False, lapack_driver="gesvd")
-    rank = int(np.count_nonzero(singular > PARALLEL_TOL * singular[0])) if singular[0] > 0 else 0
-    rows = left[:, :rank] * (np.linalg.norm(X, axis=1, keepdims=True) > 0)
-    to_gates = (right[:rank] / singular[:rank, None] if rank else right[:0]) / column
+    rows, to_gates, error, condition = _balanced(X)
+    rank = rows.shape[1]
     weights = np.asarray(np.random.default_rng(0).integers(2**64, size=n_samples, dtype=np.uint64))
-    n_distinct = len(_essential(rows, weights)[0])
+    errors = np.full(n_samples, error)
+    n_distinct = len(_essential(rows, weights, errors).normals)
     forecast = count_patterns(max(n_distinct, 1), rank)
     n_bytes = forecast * ((n_samples + 7) // 8 + 8 * n_features)
     if forecast > max_patterns:
@@ -275,22 +280,66 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
             f"{n_bytes:,} bytes, above max_patterns={max_patterns:,}; raise max_patterns, or list "
             "a part of them: sample_patterns(X, n_patterns), in the estimators patterns='sampled'."
         )
-    gates, keys = _cells(rows, weights)
+    gates, keys, resolution = _cells(rows, weights, errors)
+    if resolution > RESOLUTION:
+        raise _thin_cells(f"rows that differ by {resolution:.0e} cannot be told from equal ones")
     gates = gates @ to_gates
     gates /= _positive(np.linalg.norm(gates, axis=1, keepdims=True))
     packed = np.empty((len(gates), (n_samples + 7) // 8), dtype=np.uint8)
-    wrong = len(keys) - len(np.unique(keys))
+    wrong, some = len(keys) - len(np.unique(keys)), rows.any(axis=1)
     for part in _batches(len(gates), n_samples):
         side = X @ gates[part].T
         active = side >= 0
         packed[part] = np.packbits(active.T, axis=1)
         wrong += int(np.count_nonzero(weights @ active != keys[part]))
         np.abs(side, out=side)
-        side[rows.any(axis=1)] -= 1e-15 * (np.abs(X[rows.any(axis=1)]) @ np.abs(gates[part].T))
+        side[some] -= 1e-15 * (np.abs(X[some]) @ np.abs(gates[part].T))
         wrong += int(np.count_nonzero(side < 0))
     if wrong:
-        raise _thin_cells(wrong)
-    return Arrangement(packed, gates.T, n_samples, True, _fingerprint(X))
+        raise _thin_cells(f"{wrong} seen")
+    return Arrangement(packed, gates.T, n_samples, True, _fingerprint(X), resolution * condition)
+
+
+def face_patterns(X: NDArray, arrangement: Arrangement) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """The patterns X u >= 0 of vectors u on hyperplanes that no other vector has, and such a u for each.
+
+    They are there where rows are opposite, or more generally where a positive combination of rows is zero: gates that
+    are open on their hyperplane are open on both sides then. With a ones column there are none.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data.
+    arrangement : Arrangement
+        Its complete list of patterns off the hyperplanes.
+
+    Returns
+    -------
+    patterns : bool array of shape (n_patterns, n_samples)
+        Including that of u = 0, unless it is listed.
+    gates : array of shape (n_patterns, n_features)
+        Their products with rows that they lie on may differ from zero by rounding.
+    """
+    rows, to_gates, error, _ = _balanced(X)
+    found: dict[bytes, NDArray] = {packed.tobytes(): np.zeros(0) for packed in arrangement.packed}
+    n_listed = len(found)
+
+    def visit(vectors, along):
+        """Cells of the rows restricted to the flat that the columns of ``along`` span, and of the flats in it."""
+        normals, basis, _, _, _, _ = part = _essential(vectors, np.zeros(len(vectors), np.uint64), np.full(len(X), error))
+        witnesses = _cells(vectors, np.zeros(len(vectors), dtype=np.uint64), np.full(len(X), error))[0]
+        side = vectors @ witnesses.T
+        closed = side >= -SAME * error * np.linalg.norm(vectors, axis=1)[:, None]
+        for pattern, witness in zip(closed.T, witnesses):
+            found.setdefault(np.packbits(pattern).tobytes(), along @ witness)
+        for normal in part.normals @ basis.T:
+            visit(vectors - np.outer(vectors @ normal, normal), along)
+
+    visit(rows, np.eye(rows.shape[1]))
+    new = list(found.items())[n_listed:]
+    patterns = np.array([np.unpackbits(np.frombuffer(key, np.uint8), count=len(X)) for key, _ in new], dtype=bool)
+    gates = np.array([witness for _, witness in new]).reshape(len(new), rows.shape[1]) @ to_gates
+    return patterns.reshape(len(new), len(X)), gates
 
 
 def sample_patterns(
@@ -342,7 +391,7 @@ def sample_patterns(
     rng = np.random.default_rng(random_state)
     if method == "gaussian":
         return Arrangement.from_gates(X, rng.standard_normal((n_patterns, X.shape[1])).T)
-    normals, basis, _, _ = _essential(X, np.zeros(len(X), dtype=np.uint64))
+    normals, basis = _essential(X, np.zeros(len(X), dtype=np.uint64), PARALLEL_TOL * np.linalg.norm(X, axis=1))[:2]
     n_points = max(basis.shape[1] - 1, 0)
     gates = np.empty((n_patterns + 1, X.shape[1]))
     for k in range(0, n_patterns, 2):
@@ -403,9 +452,10 @@ def _positive(lengths: NDArray) -> NDArray:
     return np.where(lengths > 0, lengths, 1.0)
 
 
-def _thin_cells(count) -> ValueError:
+def _thin_cells(why: str) -> ValueError:
     return ValueError(
-        f"X has cells too thin for double precision ({count} seen); round the data, or use sample_patterns."
+        f"X has cells too thin for double precision ({why}), and no list of its activation patterns is known to be "
+        "complete; round or standardise the data, or use sample_patterns, in the estimators patterns='adaptive'."
     )
 
 
@@ -421,21 +471,75 @@ def _first_of_each(packed: NDArray[np.uint8]) -> NDArray[np.intp]:
     return np.sort(np.unique(as_one, return_index=True)[1])
 
 
-def _essential(X: NDArray, weights: NDArray[np.uint64]):
-    """Distinct unit normals in coordinates of the row space, with hash weights merged onto them.
+def _balanced(X: NDArray) -> tuple[NDArray, NDArray, float, float]:
+    """Rows with the same patterns, however the columns are scaled or far from zero: those of an orthonormal basis of
+    the column space.
+
+    Returns
+    -------
+    rows : array of shape (n_samples, rank)
+        Zero for zero rows of X.
+    to_gates : array of shape (rank, n_features)
+        ``v @ to_gates`` is the gate on X that v is on the rows.
+    error : float
+        Rounding errors of the rows.
+    condition : float
+        Errors of the rows are at most so many times as large, relative to their lengths, as rows of X.
+    """
+    lengths_of_X = np.linalg.norm(X, axis=1)
+    shift, constant = np.eye(X.shape[1]), np.flatnonzero((X == X[0]).all(axis=0) & (X[0] != 0))
+    if len(constant):
+        # Beside a constant column the others may be shifted: numbers that hardly differ have exact differences.
+        one = constant[0]
+        origin = X[np.abs(X - X.mean(axis=0)).argmin(axis=0), np.arange(X.shape[1])]
+        origin[one] = 0.0
+        shift[one] -= origin / X[0, one]
+        X = X - origin
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    balanced = X / _positive(lengths)
+    column = _positive(np.linalg.norm(balanced, axis=0))
+    left, singular, right = svd(balanced / column, full_matrices=False, lapack_driver="gesvd")
+    rank = int(np.count_nonzero(singular > SAME * EPS * np.sqrt(X.size) * singular[0])) if singular[0] > 0 else 0
+    rows = left[:, :rank] * (lengths > 0)
+    to_gates = (right[:rank] / singular[:rank, None] if rank else right[:0]) / column @ shift.T
+    stretch = np.linalg.norm(np.linalg.pinv(to_gates.T, rcond=1e-300), 2) if rank else 0.0
+    condition = stretch * np.max(np.linalg.norm(rows * lengths, axis=1) / _positive(lengths_of_X))
+    return rows, to_gates, 4 * EPS * float(singular[0] / singular[rank - 1] if rank else 1.0), float(condition)
+
+
+class _Essential(NamedTuple):
+    """The distinct hyperplanes of an arrangement, in coordinates of the row space.
+
+    normals (m, rank); basis (n_features, rank); hash weights (m,) merged onto them, and their constant; rounding errors
+    (m,); and the largest difference between rows that were taken for one.
+    """
+
+    normals: NDArray
+    basis: NDArray
+    weights: NDArray
+    constant: np.uint64
+    errors: NDArray
+    resolution: float
+
+
+def _essential(X: NDArray, weights: NDArray[np.uint64], errors: NDArray) -> _Essential:
+    """Distinct unit normals of rows with rounding errors of these lengths.
 
     The hash of a pattern is the sum of the weights of its active rows, modulo 2^64. Rows parallel to a representative
     add their weight to it, opposite rows subtract theirs and add it to the constant, zero rows are always active.
-
-    Returns (normals (m, r), basis (n_features, r), merged weights (m,), constant).
     """
     lengths = np.linalg.norm(X, axis=1)
-    solid = lengths > PARALLEL_TOL * lengths.max(initial=0.0)
+    solid = lengths > SAME * errors
+    resolution = float(lengths[~solid].max(initial=0.0))
     if not solid.any():
-        return np.zeros((0, 0)), np.zeros((X.shape[1], 0)), weights[solid], weights.sum(dtype=np.uint64)
-    unit = X[solid] / lengths[solid, None]
+        none = np.zeros(0)
+        total = weights.sum(dtype=np.uint64)
+        return _Essential(none[:, None][:, :0], np.zeros((X.shape[1], 0)), weights[solid], total, none, resolution)
+    unit, errors = X[solid] / lengths[solid, None], (errors[solid] / lengths[solid]) + 2 * EPS
     _, singular, axes = svd(unit, full_matrices=False, lapack_driver="gesvd")
-    basis = axes[singular > PARALLEL_TOL * singular[0]].T
+    kept = singular > SAME * np.linalg.norm(errors)
+    resolution = max(resolution, float(singular[~kept].max(initial=0.0)))
+    basis = axes[kept].T
     normals = unit @ basis
     # One half of the sphere, then neighbours along a random axis: equal normals have equal projections.
     rng = np.random.default_rng(1)
@@ -445,25 +549,28 @@ def _essential(X: NDArray, weights: NDArray[np.uint64]):
     order = np.argsort(normals @ axis, kind="stable")
     # Zero rows and rows that were turned round count as active where the representative is not.
     constant = np.concatenate([weights[~solid], weights[solid][flipped]]).sum(dtype=np.uint64)
-    normals, flipped, weights = normals[order], flipped[order], weights[solid][order]
-    new = np.concatenate([[True], np.abs(np.diff(normals, axis=0)).max(axis=1) > PARALLEL_TOL])
-    signed = np.where(flipped, -weights, weights)
-    merged = np.add.reduceat(signed, np.flatnonzero(new), dtype=np.uint64)
-    return normals[new], basis, merged, constant
+    normals, flipped, weights, errors = normals[order], flipped[order], weights[solid][order], errors[order]
+    apart = np.abs(np.diff(normals, axis=0)).max(axis=1)
+    new = np.concatenate([[True], apart > SAME * (errors[1:] + errors[:-1])])
+    resolution = max(resolution, float(apart[~new[1:]].max(initial=0.0)))
+    signed, first = np.where(flipped, -weights, weights), np.flatnonzero(new)
+    merged = np.add.reduceat(signed, first, dtype=np.uint64)
+    return _Essential(normals[new], basis, merged, constant, np.maximum.reduceat(errors, first), resolution)
 
 
-def _cells(X: NDArray, weights: NDArray[np.uint64]) -> tuple[NDArray, NDArray[np.uint64]]:
-    """A unit witness (P, n_features) and a pattern hash (P,) for every cell of the hyperplanes X u = 0."""
-    normals, basis, weights, constant = _essential(X, weights)
+def _cells(X: NDArray, weights: NDArray[np.uint64], errors: NDArray) -> tuple[NDArray, NDArray[np.uint64], float]:
+    """A unit witness (P, n_features) and a pattern hash (P,) for every cell of the hyperplanes X u = 0, and the largest
+    difference between rows that were taken for one."""
+    normals, basis, weights, constant, errors, resolution = _essential(X, weights, errors)
     m, rank = normals.shape
     if rank == 0:
-        return np.zeros((1, X.shape[1])), np.array([constant], dtype=np.uint64)
+        return np.zeros((1, X.shape[1])), np.array([constant], dtype=np.uint64), resolution
     if rank == 1:
         witnesses, keys = np.array([[1.0], [-1.0]]) * np.sign(normals[0, 0]), np.array([weights[0], 0], dtype=np.uint64)
-        return witnesses @ basis.T, keys + constant
+        return witnesses @ basis.T, keys + constant, resolution
     if rank == 2:
         witnesses, keys = _cells_in_the_plane(normals, weights)
-        return witnesses @ basis.T, keys + constant
+        return witnesses @ basis.T, keys + constant, resolution
     capacity = count_patterns(m, rank)
     witnesses, keys = np.empty((capacity, rank)), np.empty(capacity, dtype=np.uint64)
     margins = np.empty(capacity)
@@ -472,12 +579,14 @@ def _cells(X: NDArray, weights: NDArray[np.uint64]) -> tuple[NDArray, NDArray[np
     for i in range(1, m):
         row, weight = normals[i], weights[i]
         earlier = normals[:i]
-        faces, face_keys = _cells(earlier - np.outer(earlier @ row, row), weights[:i])
+        restricted = earlier - np.outer(earlier @ row, row)
+        faces, face_keys, seen = _cells(restricted, weights[:i], errors[:i] + errors[i] + 2 * EPS)
+        resolution = max(resolution, seen)
         side = witnesses[:size] @ row
         order = np.argsort(keys[:size])
         parent = order[np.minimum(np.searchsorted(keys[:size], face_keys, sorter=order), size - 1)]
         if not np.array_equal(keys[parent], face_keys):
-            raise _thin_cells(np.count_nonzero(keys[parent] != face_keys))
+            raise _thin_cells(f"{np.count_nonzero(keys[parent] != face_keys)} seen")
         # A face strictly inside the cells it splits: half-way to the first earlier hyperplane on either side.
         reach = _closest(faces, earlier / np.maximum(np.abs(earlier @ row), 1e-300)[:, None])
         near = faces + (0.5 * np.minimum(reach, 2.0))[:, None] * row
@@ -496,7 +605,7 @@ def _cells(X: NDArray, weights: NDArray[np.uint64]) -> tuple[NDArray, NDArray[np
             better = margin > margins[cells]
             witnesses[cells[better]], margins[cells[better]] = points[better], margin[better]
         size += len(faces)
-    return witnesses[:size] @ basis.T, keys[:size] + constant
+    return witnesses[:size] @ basis.T, keys[:size] + constant, resolution
 
 
 def _closest(points: NDArray, normals: NDArray) -> NDArray:

@@ -41,6 +41,9 @@ class Loss(Protocol):
     def cvxpy(self, y: NDArray, z: Any) -> Any:
         """The losses as a convex cvxpy expression of length n."""
 
+    # A loss that is a function of y - z alone may have one more method, ``in_units(unit)``: the loss l' and the factor
+    # f with l(unit y, unit z) = f l'(y, z). Fits then depend neither on the units of y nor on an offset.
+
 
 def _real_target(y: ArrayLike) -> NDArray:
     try:
@@ -92,6 +95,9 @@ class Squared:
     def conjugate(self, y, t):
         return t * (0.5 * t + y)
 
+    def in_units(self, unit):
+        return self, unit**2
+
     def cvxpy(self, y, z):
         import cvxpy as cp
 
@@ -135,6 +141,9 @@ class Huber:
     def conjugate(self, y, t):
         # (s delta) / s may be larger than delta by rounding.
         return np.where(np.abs(t) <= self.delta * (1 + 1e-15), t * (0.5 * t + y), inf)
+
+    def in_units(self, unit):
+        return Huber(self.delta / unit), unit**2
 
     def cvxpy(self, y, z):
         import cvxpy as cp
@@ -320,6 +329,9 @@ class Quantile:
         inside = (t >= -self.q * (1 + 1e-15)) & (t <= (1 - self.q) * (1 + 1e-15))
         return np.where(inside, t * y, inf)
 
+    def in_units(self, unit):
+        return self, unit
+
     def cvxpy(self, y, z):
         import cvxpy as cp
 
@@ -348,6 +360,9 @@ class Absolute:
 
     def conjugate(self, y, t):
         return np.where(np.abs(t) <= 1, t * y, inf)
+
+    def in_units(self, unit):
+        return self, unit
 
     def cvxpy(self, y, z):
         import cvxpy as cp

@@ -1,0 +1,261 @@
+"""Units: a training problem in numbers near one, and its solution back in the units of the user.
+
+With rows x = rho x', targets y = o + tau y', weights s = sigma s' and a loss l(y, z) = phi l'(y', z'), the program
+
+    sum_i s_i l(y_i, x_i^T v + c) + alpha |v|     is     phi sigma (sum_i s'_i l'(y'_i, x'_i^T v' + c') + alpha' |v'|),
+
+    v = (tau / rho) v',   c = o + tau c',   theta = (phi sigma / tau) theta',   alpha = (rho phi sigma / tau) alpha'.
+
+The units are powers of four, so that they and their square roots multiply without rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convexnn.losses import Loss
+from convexnn.network import Network
+from convexnn.problem import Problem
+from convexnn.result import Result
+
+# Beyond these sizes squares leave the range of double precision.
+LARGEST, SMALLEST = 1e150, 1e-150
+# Targets that differ by no more than so many units in the last place are equal but for rounding.
+ROUNDING = 4 * float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The units of one training problem.
+
+    Attributes
+    ----------
+    row, target, weight : float
+        rho, tau and sigma.
+    origin : float
+        o, one of the targets; 0 without an intercept, and for losses that are not of y - z.
+    center : array of shape (n_features,)
+        What is subtracted from the features where a shift of them is free: of a skip connection beside an intercept,
+        and of neurons with free biases.
+    loss : Loss
+        l'.
+    factor : float
+        phi sigma, the unit of the objective.
+    hidden_bias : {"penalized", "free", "none"}
+        With "free" the ones column keeps its length.
+    """
+
+    row: float
+    target: float
+    weight: float
+    origin: float
+    center: NDArray[np.float64]
+    loss: Loss
+    factor: float
+    hidden_bias: str
+
+    @classmethod
+    def of(
+        cls, X: NDArray, y: NDArray, loss: Loss, sample_weight: NDArray, fit_intercept: bool, hidden_bias: str
+    ) -> Units:
+        """The units of a problem.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+        y : array of shape (n_samples,)
+            Targets in the coding of the loss.
+        loss : Loss
+            See convexnn.losses; one with a method ``in_units`` is a function of y - z.
+        sample_weight : array of shape (n_samples,)
+            Positive weights.
+        fit_intercept : bool
+            Whether there is an unpenalised constant.
+        hidden_bias : {"penalized", "free", "none"}
+            Whether there is a ones column, and whether the penalty counts its weight.
+
+        Returns
+        -------
+        units : Units
+
+        Raises
+        ------
+        ValueError
+            When features, targets or weights are so large or small that their squares leave double precision.
+        """
+        weight = _unit(sample_weight.max())
+        share = sample_weight / weight
+        center = np.zeros(X.shape[1])
+        if fit_intercept:
+            # An element of the column: the differences of numbers that hardly differ are exact.
+            center = X[np.abs(X - _mean(X, share)).argmin(axis=0), np.arange(X.shape[1])]
+        rows = X - center if hidden_bias == "free" else X
+        if hidden_bias == "penalized":
+            rows = np.column_stack([X, np.ones(len(X))])
+        row = _checked("X", "features", _unit(_root_mean_square(rows, share)))
+        target, origin = 1.0, 0.0
+        if hasattr(loss, "in_units"):
+            if fit_intercept:
+                origin = float(y[np.abs(y - _mean(y, share)).argmin()])
+            target = _checked("y", "targets", _unit(_root_mean_square(_less(y, origin), share)))
+            loss, factor = loss.in_units(target)
+        else:
+            factor = 1.0
+        _checked("sample_weight", "weights", weight)
+        return cls(row, target, weight, origin, center, loss, factor * weight, hidden_bias)
+
+    @property
+    def alpha(self) -> float:
+        """The unit of alpha, and of prices."""
+        return self.row * (self.factor / self.target)
+
+    @property
+    def theta(self) -> float:
+        """The unit of the dual variable."""
+        return self.factor / self.target
+
+    def rows(self, X: NDArray) -> NDArray:
+        """The rows x' that neurons see, with their ones column.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+
+        Returns
+        -------
+        rows : array of shape (n_samples, n_features) or (n_samples, n_features + 1)
+        """
+        if self.hidden_bias == "free":
+            return np.column_stack([(X - self.center) / self.row, np.ones(len(X))])
+        ones = np.ones((len(X), int(self.hidden_bias == "penalized")))
+        return np.column_stack([X, ones]) / self.row
+
+    def skip(self, X: NDArray) -> NDArray:
+        """The features of a skip connection, shape (n_samples, n_features)."""
+        return (X - self.center) / self.row
+
+    def targets(self, y: NDArray) -> NDArray:
+        """The targets y', shape (n_samples,)."""
+        return _less(y, self.origin) / self.target if hasattr(self.loss, "in_units") else y
+
+    def network(self, network: Network) -> Network:
+        """The network in the units of the user; gates are in these units already.
+
+        Parameters
+        ----------
+        network : Network
+            Weights of ``rows`` and ``skip``, output bias c'.
+
+        Returns
+        -------
+        network : Network
+        """
+        root = np.sqrt(self.target / self.row)
+        weights, biases = root * network.hidden_weights, root * network.hidden_biases
+        if self.hidden_bias == "free":
+            biases = biases * self.row - weights @ self.center
+        bias, skip = self.origin + self.target * network.output_bias, network.skip_weights
+        if skip is not None:
+            skip = skip * (self.target / self.row)
+            bias = bias - self.center @ skip
+        output = root * network.output_weights
+        return replace(
+            network,
+            hidden_weights=weights,
+            hidden_biases=biases,
+            output_weights=output,
+            output_bias=bias if np.ndim(bias) else float(bias),
+            skip_weights=skip,
+        )
+
+    def neurons(self, network: Network) -> Network:
+        """The network with the hidden and output weights that neurons on ``rows`` have, the inverse of ``network``."""
+        root = np.sqrt(self.row / self.target)
+        weights, biases = network.hidden_weights, network.hidden_biases
+        if self.hidden_bias == "free":
+            biases = (biases + weights @ self.center) / self.row
+        output = root * network.output_weights
+        return replace(network, hidden_weights=root * weights, hidden_biases=root * biases, output_weights=output)
+
+    def problem(self, problem: Problem, X: NDArray) -> Problem:
+        """A program over no patterns in these units.
+
+        Parameters
+        ----------
+        problem : Problem
+            In the units of the user; its list of patterns is empty.
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+
+        Returns
+        -------
+        problem : Problem
+        """
+        design = problem.design
+        return replace(
+            problem,
+            design=type(design)(self.rows(X), design.patterns, [], [], [], design.n_outputs),
+            y=self.targets(problem.y),
+            loss=self.loss,
+            alpha=problem.alpha / self.alpha,
+            sample_weight=problem.sample_weight / self.weight,
+            skip=None if problem.skip is None else self.skip(X),
+        )
+
+    def result(self, result: Result) -> Result:
+        """The result of a solver in the units of the user."""
+        coef = result.coef * (self.target / self.row)
+        if self.hidden_bias == "free":
+            coef[:, -1] = coef[:, -1] * self.row - coef[:, :-1] @ self.center
+        return replace(
+            result,
+            coef=coef,
+            intercept=self.origin + self.target * result.intercept,
+            theta=self.theta * result.theta,
+            primal=self.factor * result.primal,
+            dual=self.factor * result.dual,
+            history=[self.entry(entry) for entry in result.history],
+        )
+
+    def entry(self, entry: dict) -> dict:
+        """An entry of a history in the units of the user."""
+        return entry | dict(objective=self.factor * entry["objective"])
+
+
+def _mean(values: NDArray, weights: NDArray) -> NDArray:
+    """Weighted mean over the samples, of numbers whose sum may overflow."""
+    return (weights / weights.sum()) @ values
+
+
+def _less(y: NDArray, origin: float) -> NDArray:
+    """y - origin, exactly zero where targets differ by rounding alone."""
+    difference = y - origin
+    constant = np.abs(difference).max(initial=0.0) <= ROUNDING * abs(origin)
+    return np.zeros_like(difference) if constant else difference
+
+
+def _root_mean_square(values: NDArray, weights: NDArray) -> float:
+    size = float(np.abs(values).max(initial=0.0))
+    if size in (0.0, np.inf):
+        return size
+    return size * float(np.sqrt(_mean((values / size) ** 2, weights).mean()))
+
+
+def _unit(size: float) -> float:
+    """The power of four next to a size, 1 for zero."""
+    return 4.0 ** round(log(size) / log(4.0)) if 0 < size < np.inf else 1.0 if size == 0 else np.inf
+
+
+def _checked(argument: str, what: str, unit: float) -> float:
+    if not SMALLEST < unit < LARGEST:
+        raise ValueError(
+            f"{argument} must hold {what} of a typical size between {SMALLEST:g} and {LARGEST:g}, whose squares double "
+            f"precision can hold, got about {unit:.0e}; give {argument} in other units."
+        )
+    return unit
