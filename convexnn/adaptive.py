@@ -501,8 +501,10 @@ def search_alpha_max(
     cones = ReLU().penalty(X, empty, design.pattern, hidden_bias, feature_penalty)
     problem = Problem(design, y, loss, cones, 1.0, sample_weight, fit_intercept, skip)
     effort = (n_random, 30, 2, random_state)
-    T = signed(problem.null_model[1])
-    return float(find(X, T, no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)[1].max(initial=0.0))
+    theta = problem.null_model[1]
+    prices = find(X, signed(theta), no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)[1]
+    price = float(prices.max(initial=0.0))
+    return price if price > problem.price_rounding(theta) else 0.0
 
 
 def find(

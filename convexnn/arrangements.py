@@ -22,6 +22,8 @@ EPS = float(np.finfo(float).eps)
 SAME = 8.0
 # ... and a list is not complete where rows that differ by more than this (unit vectors) had to be taken for one.
 RESOLUTION = 1e-11
+# A sample lies on a flat where its product with a unit vector is as small as this.
+ON_FLAT = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,25 +323,25 @@ def face_patterns(X: NDArray, arrangement: Arrangement) -> tuple[NDArray[np.bool
         Their products with rows that they lie on may differ from zero by rounding.
     """
     rows, to_gates, error, _ = _balanced(X)
+    errors, unweighted = np.full(len(X), error), np.zeros(len(X), dtype=np.uint64)
     found: dict[bytes, NDArray] = {packed.tobytes(): np.zeros(0) for packed in arrangement.packed}
     n_listed = len(found)
 
-    def visit(vectors, along):
-        """Cells of the rows restricted to the flat that the columns of ``along`` span, and of the flats in it."""
-        normals, basis, _, _, _, _ = part = _essential(vectors, np.zeros(len(vectors), np.uint64), np.full(len(X), error))
-        witnesses = _cells(vectors, np.zeros(len(vectors), dtype=np.uint64), np.full(len(X), error))[0]
-        side = vectors @ witnesses.T
-        closed = side >= -SAME * error * np.linalg.norm(vectors, axis=1)[:, None]
+    def visit(vectors):
+        """Cells of the rows restricted to a flat, and of the flats in it."""
+        witnesses = _cells(vectors, unweighted, errors)[0]
+        closed = vectors @ witnesses.T >= -ON_FLAT
         for pattern, witness in zip(closed.T, witnesses):
-            found.setdefault(np.packbits(pattern).tobytes(), along @ witness)
-        for normal in part.normals @ basis.T:
-            visit(vectors - np.outer(vectors @ normal, normal), along)
+            found.setdefault(np.packbits(pattern).tobytes(), witness)
+        part = _essential(vectors, unweighted, errors)
+        for normal in part.normals @ part.basis.T:
+            visit(vectors - np.outer(vectors @ normal, normal))
 
-    visit(rows, np.eye(rows.shape[1]))
+    visit(rows)
     new = list(found.items())[n_listed:]
-    patterns = np.array([np.unpackbits(np.frombuffer(key, np.uint8), count=len(X)) for key, _ in new], dtype=bool)
+    patterns = [np.unpackbits(np.frombuffer(key, np.uint8), count=len(X)) for key, _ in new]
     gates = np.array([witness for _, witness in new]).reshape(len(new), rows.shape[1]) @ to_gates
-    return patterns.reshape(len(new), len(X)), gates
+    return np.array(patterns, dtype=bool).reshape(len(new), len(X)), gates
 
 
 def sample_patterns(
@@ -487,7 +489,7 @@ def _balanced(X: NDArray) -> tuple[NDArray, NDArray, float, float]:
         Errors of the rows are at most so many times as large, relative to their lengths, as rows of X.
     """
     lengths_of_X = np.linalg.norm(X, axis=1)
-    shift, constant = np.eye(X.shape[1]), np.flatnonzero((X == X[0]).all(axis=0) & (X[0] != 0))
+    shift, constant = np.eye(X.shape[1]), np.flatnonzero((np.ptp(X, axis=0) == 0) & (X[0] != 0))
     if len(constant):
         # Beside a constant column the others may be shifted: numbers that hardly differ have exact differences.
         one = constant[0]

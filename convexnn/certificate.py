@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import comb
+from functools import cached_property
+from math import comb, fsum
 from numbers import Real
 from time import perf_counter
 
@@ -13,18 +14,20 @@ from threadpoolctl import threadpool_limits
 
 from convexnn.activations import ACTIVATIONS, lift_feature_penalty
 from convexnn.adaptive import blocks_of, solve_adaptively
-from convexnn.arrangements import check_data, count_patterns, enumerate_patterns
+from convexnn.arrangements import Arrangement, check_data, count_patterns, enumerate_patterns, face_patterns
 from convexnn.branching import bound_price
 from convexnn.charges import bound_charged_price, highest_price
+from convexnn.cone_bounds import bound_over_cones
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 from convexnn.penalties import GroupLasso, SparseGroupLasso
-from convexnn.problem import Design, Problem
+from convexnn.problem import EPS, Design, Problem, dependent
 from convexnn.relaxation import bound_prices
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
 from convexnn.squares import Squares
 from convexnn.trees import ChargedTree, with_charges
+from convexnn.units import Units
 
 METHODS = ("auto", "enumeration", "branch_and_bound", "sums_of_squares")
 # Patterns up to which "auto" lists them all: some seconds.
@@ -37,8 +40,11 @@ QUICK_ROWS = 300
 FREE_SHARE = 1e-3
 # For sums of squares, which are loose where the bias outweighs the features: the best of 0.001 to 0.75 on diabetes.
 FREE_SHARE_SQUARES = 0.6
-# What is stored and what is recomputed may differ by rounding.
-ROUNDING = 1e-9
+# Prices that are stored and recomputed may differ by this share of alpha; the bound follows the recomputed ones.
+AGREE = 1e-6
+# How many rounding errors of its terms a sum may be off by, and how far a stored bound may be above the recomputed one
+# in units of the gap between that and the objective.
+TERMS, GAP_SHARE = 8.0, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +67,7 @@ class Enumeration:
     feature_penalty: NDArray | None = None
 
     def check(self, X: NDArray, t: NDArray) -> float:
-        """The largest price over all patterns of X, without feature penalty max_k |P_k X^T D_k t|, from the data alone.
+        """An upper bound of the prices over all patterns of X, the largest price but for rounding, from the data alone.
 
         Parameters
         ----------
@@ -73,11 +79,28 @@ class Enumeration:
         Returns
         -------
         price : float
+
+        Raises
+        ------
+        ValueError
+            When X has cells too thin for double precision.
         """
-        patterns = enumerate_patterns(X).patterns.T
-        settings = np.arange(len(patterns)), self.hidden_bias, self.feature_penalty
-        penalty = ACTIVATIONS[self.activation]().penalty(X, patterns, *settings)
-        return penalty.dual_norm((patterns * t) @ X)
+        return self.over(enumerate_patterns(X), X, t)
+
+    def over(self, arrangement: Arrangement, X: NDArray, t: NDArray) -> float:
+        """The same with the complete list of the patterns of X at hand."""
+        patterns, gated = np.ascontiguousarray(arrangement.patterns.T), self.activation == "gated_relu"
+        if gated and self.hidden_bias == "none":
+            patterns = np.concatenate([patterns, face_patterns(X, arrangement)[0]])
+        return bound_over_cones(
+            X,
+            t,
+            patterns,
+            gated=gated,
+            free_bias=self.hidden_bias == "free",
+            feature_penalty=self.feature_penalty,
+            resolution=arrangement.resolution,
+        )
 
     def scaled(self, size: float) -> Enumeration:
         """The evidence for size * t."""
@@ -116,8 +139,11 @@ class Certificate:
         The training problem, as in ``certify``.
     network : Network, optional
         The network.
+    rounding : float
+        What rounding errors may make of the objective; a gap no larger than this is none.
     evidence : tuple of (int, int, Enumeration, Tree, ChargedTree or Squares)
-        For scope "global": an output, a sign (+1 or -1), and what proves that no such neuron has a price above alpha.
+        For scope "global": an output, a sign (+1 or -1), and what proves that no such neuron has a price above alpha,
+        in the units of ``convexnn.units``.
     """
 
     objective: float
@@ -135,6 +161,7 @@ class Certificate:
     fit_intercept: bool = True
     hidden_bias: str = "penalized"
     network: Network | None = None
+    rounding: float = 0.0
     evidence: tuple = field(default=(), repr=False)
 
     @property
@@ -145,7 +172,7 @@ class Certificate:
     @property
     def relative_gap(self) -> float:
         """gap divided by the objective."""
-        return relative_gap(self.objective, self.lower_bound)
+        return 0.0 if self.gap <= self.rounding else relative_gap(self.objective, self.lower_bound)
 
     def __str__(self) -> str:
         if self.scope == "none":
@@ -192,131 +219,253 @@ class Certificate:
         """
         if self.scope != "global" or self.network is None:
             raise ValueError(f"only certificates of scope 'global' can be verified, got scope {self.scope!r}.")
+        if self.hidden_bias != "none" and self.network.hidden_bias != self.hidden_bias:
+            raise ValueError(f"hidden_bias must be that of the network, {self.network.hidden_bias!r}.")
         settings = (self.alpha, self.loss, sample_weight, self.fit_intercept, self.hidden_bias)
-        X, rows, problem = bare_problem(self.network, X, y, *settings)
-        shape = problem.null_model[1].shape
+        graded = Graded.of(self.network, X, y, *settings)
+        shape = graded.normal.null_model[1].shape
         theta = np.asarray(self.theta, dtype=float)
         if theta.shape != shape or not np.isfinite(theta).all():
             raise ValueError(f"theta must be finite of shape {shape}, got {theta.shape}.")
-        if self.hidden_bias != "none" and self.network.hidden_bias != self.hidden_bias:
-            raise ValueError(f"hidden_bias must be that of the network, {self.network.hidden_bias!r}.")
-        objective = self.network.objective(X, problem.y, problem.alpha, problem.loss, problem.sample_weight)
-        # Where a fit is nearly perfect the objective is rounding of the losses.
-        scale = 1e-3 * problem.loss_value(np.zeros(shape))
-        _agree("objective", self.objective, objective, scale)
-        left = float(np.abs(problem.free.T @ theta).max(initial=0.0))
-        if left > ROUNDING * np.abs(problem.free).max(initial=0.0) * np.abs(theta).sum():
-            raise ValueError(f"theta must be orthogonal to the unpenalised terms, got an inner product of {left:.3g}.")
-        columns = theta.reshape(len(rows), -1)
-        wanted = {(output, sign) for output in range(columns.shape[1]) for sign in (1, -1)}
+        theta = theta / graded.units.theta
+        _agree("objective", self.objective, graded.objective, graded.rounding)
+        price = max(self._checked_bound(graded, theta, *part) for part in self._covering(graded))
+        _agree("price", self.price, price / graded.normal.alpha, AGREE)
+        found = graded.lower_bound(theta, price)
+        if not np.isfinite(found):
+            raise ValueError("theta must be orthogonal to the unpenalised terms and inside the domain of the loss.")
+        share = GAP_SHARE * max(graded.objective - found, 0.0)
+        if not self.lower_bound <= found + share + graded.dual_rounding(theta):
+            raise ValueError(f"lower_bound is stored as {self.lower_bound:.12g}, but recomputed as {found:.12g}.")
+        if not found <= graded.objective + graded.rounding:
+            raise ValueError(f"lower_bound must not be above the objective {graded.objective:.12g}, got {found:.12g}.")
+        return found
+
+    def _covering(self, graded: Graded) -> tuple:
+        """The evidence, if it is about every output and sign; ValueError if it is not."""
+        wanted = {(output, sign) for output in range(graded.normal.design.n_outputs) for sign in (1, -1)}
         if {(output, sign) for output, sign, _ in self.evidence} != wanted:
             raise ValueError(f"evidence must cover the outputs and signs {sorted(wanted)}.")
-        activation, price = "relu" if self.network.gate_weights is None else "gated_relu", 0.0
-        mu = problem.penalty.feature_penalty
-        for output, sign, evidence in self.evidence:
-            plain = isinstance(evidence, Enumeration)
-            if plain and (evidence.activation, evidence.hidden_bias) != (activation, self.hidden_bias):
-                raise ValueError(f"evidence must be about {activation!r} and hidden_bias={self.hidden_bias!r}.")
-            charged = isinstance(evidence, ChargedTree)
-            if (plain or charged) and not np.array_equal(_stretch(evidence.feature_penalty, rows), _stretch(mu, rows)):
-                raise ValueError("evidence must be about the feature penalty of the network.")
-            if not plain and activation != "relu":
-                raise ValueError("evidence for gated networks must be a list of patterns.")
-            share = FREE_SHARE_SQUARES if isinstance(evidence, Squares) else FREE_SHARE
-            ball = rows if plain or charged else _unit_ball(rows, self.hidden_bias, share, mu)
-            bound = evidence.check(ball, sign * columns[:, output])
-            _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound, problem.alpha)
-            price = max(price, bound)
-        _agree("price", self.price, price / problem.alpha, 1.0)
-        if price > problem.alpha * (1 + ROUNDING):
-            raise ValueError(f"theta must be feasible, got a price of {price / problem.alpha:.9g} alpha.")
-        lower_bound = problem.dual_value(theta)
-        _agree("lower_bound", self.lower_bound, lower_bound, scale)
-        return lower_bound
+        return self.evidence
+
+    def _checked_bound(self, graded: Graded, theta: NDArray, output: int, sign: int, evidence) -> float:
+        """The bound of the prices of one output and sign, recomputed; ValueError for evidence of something else."""
+        rows, mu = graded.normal.design.X, graded.normal.penalty.feature_penalty
+        plain, charged = isinstance(evidence, Enumeration), isinstance(evidence, ChargedTree)
+        if plain and (evidence.activation, evidence.hidden_bias) != (graded.activation, self.hidden_bias):
+            raise ValueError(f"evidence must be about {graded.activation!r} and hidden_bias={self.hidden_bias!r}.")
+        if (plain or charged) and not np.array_equal(_stretch(evidence.feature_penalty, rows), _stretch(mu, rows)):
+            raise ValueError("evidence must be about the feature penalty of the network.")
+        if not plain and graded.activation != "relu":
+            raise ValueError("evidence for gated networks must be a list of patterns.")
+        share = FREE_SHARE_SQUARES if isinstance(evidence, Squares) else FREE_SHARE
+        ball = rows if plain or charged else _unit_ball(rows, self.hidden_bias, share, mu)
+        bound = evidence.check(ball, sign * theta.reshape(len(rows), -1)[:, output])
+        tolerance = AGREE * graded.normal.alpha
+        _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound, tolerance)
+        return bound
 
 
-def _agree(name: str, stored: float, recomputed: float, scale: float) -> None:
-    """ValueError unless two numbers agree but for rounding, which is measured by the scale where they are small."""
-    size = max(abs(stored), abs(recomputed), scale)
-    if not (np.isfinite(size) and abs(stored - recomputed) <= ROUNDING * size):
+def _agree(name: str, stored: float, recomputed: float, tolerance: float) -> None:
+    """ValueError unless two numbers agree."""
+    if not (np.isfinite(recomputed) and abs(stored - recomputed) <= tolerance):
         raise ValueError(f"{name} is stored as {stored:.12g}, but recomputed as {recomputed:.12g}.")
 
 
-def certify_listed(
-    network: Network, X: NDArray, problem: Problem, theta: NDArray, complete: bool, hidden_bias: str = "penalized"
-) -> Certificate:
+@dataclass(frozen=True, eq=False)
+class Graded:
+    """A network and the training problem that it is graded by, as given and in numbers near one.
+
+    Attributes
+    ----------
+    network : Network
+        The network.
+    X : array of shape (n_samples, n_features)
+        The samples of positive weight, without a ones column.
+    problem : Problem
+        The program in the units of the user, without patterns.
+    units : Units
+        What the numbers of ``normal`` are in.
+    normal : Problem
+        The same program in these units; dual points and evidence are about it.
+    hidden_bias : {"penalized", "free", "none"}
+        As in the estimators.
+    """
+
+    network: Network
+    X: NDArray
+    problem: Problem
+    units: Units
+    normal: Problem
+    hidden_bias: str
+
+    @classmethod
+    def of(cls, network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias) -> Graded:
+        """The grading of a network; arguments and errors as in ``certify``."""
+        X, _, problem = bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
+        units = Units.of(X, problem.y, problem.loss, problem.sample_weight, fit_intercept, hidden_bias)
+        return cls(network, X, problem, units, units.problem(problem, X), hidden_bias)
+
+    @property
+    def activation(self) -> str:
+        """Key of ACTIVATIONS."""
+        return "relu" if self.network.gate_weights is None else "gated_relu"
+
+    @cached_property
+    def objective(self) -> float:
+        """Weight-decay objective of the network, in the units of the user."""
+        problem = self.problem
+        return self.network.objective(self.X, problem.y, problem.alpha, problem.loss, problem.sample_weight)
+
+    @cached_property
+    def rounding(self) -> float:
+        """What rounding errors of predictions and sums may make of the objective, in the units of the user."""
+        network, problem = self.network, self.problem
+        z = network.predict(self.X)
+        inner = np.abs(self.X) @ np.abs(network.hidden_weights.T) + np.abs(network.hidden_biases)
+        size = inner @ np.abs(network.output_weights) + np.abs(network.output_bias)
+        if network.skip_weights is not None:
+            size = size + np.abs(self.X) @ np.abs(network.skip_weights)
+        if problem.loss.target == "real":
+            size = size + np.abs(problem.y)
+        error = EPS * (self.X.shape[1] + network.n_neurons + 4) * size
+        if z.ndim > 1:
+            # No softmax loss changes by more than twice what its largest score changes by.
+            change = 2 * error.max(axis=1)
+        else:
+            value = problem.loss.value(problem.y, z)
+            ends = [problem.loss.value(problem.y, z + side * error) for side in (1, -1)]
+            change = np.maximum(*ends) - value
+        return float(problem.sample_weight @ change) + TERMS * EPS * len(self.X) ** 0.5 * abs(self.objective)
+
+    def lower_bound(self, theta: NDArray, price: float) -> float:
+        r"""A number below the objective of every network, in the units of the user; -inf when there is none.
+
+        theta is shortened until no price is above alpha. It is orthogonal to the unpenalised terms but for rounding: a
+        vector Delta as small as what is left of their products takes it to where it is exactly. So prices may be larger
+        by sum_i |Delta_i| |x_i|, and the dual value is that of theta - Delta, or less by rounding errors. No loss falls
+        below zero.
+
+        Parameters
+        ----------
+        theta : array, shape of the predictions
+            Dual point of ``normal``.
+        price : float
+            Upper bound of its prices.
+        """
+        problem = self.normal
+        away = _to_orthogonal(problem, theta)
+        lengths = np.linalg.norm(problem.design.X, axis=1)
+        if self.hidden_bias == "free":
+            # Biases up to the length of the longest row beside weights of length 1.
+            lengths = lengths + lengths.max()
+        reach = lengths @ np.abs(away).reshape(len(away), -1)
+        size = min(1.0, problem.alpha / max(price + 2 * float(np.max(reach, initial=0.0)), 1e-300))
+        if not (np.isfinite(size) and np.isfinite(price)):
+            return -np.inf
+        value = problem.dual_value(size * theta)
+        moved = problem.dual_value(size * (theta - away)) if away.any() else value
+        bound = min(value, moved) - abs(value - moved)
+        return max(self.units.factor * bound - self.dual_rounding(theta), 0.0) if np.isfinite(bound) else -np.inf
+
+    def dual_rounding(self, theta: NDArray) -> float:
+        """What rounding errors may make of the dual value, in the units of the user."""
+        problem = self.normal
+        s = problem.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
+        ratio = np.abs(theta / s).reshape(len(theta), -1)
+        size = 1.0 + (np.abs(problem.y) if problem.loss.target == "real" else 0.0)
+        terms = np.abs(problem.loss.conjugate(problem.y, -theta / s)) + (ratio * (ratio + size[..., None])).sum(axis=1)
+        total = fsum(problem.sample_weight * np.where(np.isfinite(terms), terms, 0.0))
+        return self.units.factor * TERMS * EPS * len(theta) ** 0.5 * total
+
+
+def _to_orthogonal(problem: Problem, theta: NDArray) -> NDArray:
+    """The shortest vector whose difference to theta is orthogonal to the unpenalised terms, from products with them as
+    they are, summed in extended precision; the entries that may not move do not."""
+    columns = np.ones((len(theta), int(problem.fit_intercept)))
+    if problem.skip is not None:
+        columns = np.column_stack([columns, problem.skip])
+    if not columns.size:
+        return np.zeros_like(theta)
+    columns = columns / np.maximum(np.abs(columns).max(axis=0), 1e-300)
+    left = (columns.astype(np.longdouble).T @ theta.reshape(len(theta), -1)).astype(float)
+    free = np.full(len(theta), True)
+    for _ in range(3):
+        U, singular, Vt = np.linalg.svd(columns * free[:, None], full_matrices=False)
+        keep = singular > dependent(columns) * singular.max(initial=0.0)
+        away = (U[:, keep] @ ((Vt[keep] @ left) / singular[keep, None])).reshape(theta.shape)
+        if np.isfinite(problem.dual_value(theta - away)) or not np.isfinite(problem.dual_value(theta)):
+            break
+        s = problem.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
+        ends = [problem.loss.conjugate(problem.y, -(theta - side * away) / s) for side in (1, -2)]
+        free &= np.isfinite(ends).all(axis=0)
+    return away
+
+
+def certify_listed(graded: Graded, design: Design, theta: NDArray, listed: Arrangement | None = None) -> Certificate:
     """Grade a network against all networks with the listed patterns, from the data and a dual point.
 
     Parameters
     ----------
-    network : Network
+    graded : Graded
         The network to grade.
-    X : array of shape (n_samples, n_features)
-        The data, without a ones column.
-    problem : Problem
-        The program over the listed patterns.
+    design : Design
+        The listed blocks, of the samples of ``graded``.
     theta : array, shape of the predictions
-        A guess of the dual variable; it is made feasible here, whatever a solver believed of it.
-    complete : bool
-        Whether the list holds every pattern of the data.
-    hidden_bias : {"penalized", "free", "none"}, default="penalized"
-        Of the program.
+        A guess of the dual variable, in the units of ``graded``; it is made feasible here, whatever a solver believed
+        of it.
+    listed : Arrangement, optional
+        The list of patterns; where it is complete the certificate is about all of them.
 
     Returns
     -------
     certificate : Certificate
     """
-    objective = network.objective(X, problem.y, problem.alpha, problem.loss, problem.sample_weight)
-    bound, theta = problem.dual_bound(theta)
-    design, kind = problem.design, "relu" if network.gate_weights is None else "gated_relu"
+    normal, kind, hidden_bias = graded.normal, ACTIVATIONS[graded.activation](), graded.hidden_bias
+    rows, mu = normal.design.X, normal.penalty.feature_penalty
     first = np.unique(np.packbits(design.patterns, axis=1), axis=0, return_index=True)[1]
-    patterns, evidence = design.patterns if complete else design.patterns[np.sort(first)], []
-    n_patterns, signs = len(patterns), ACTIVATIONS[kind].signs
-    if complete or len(design.pattern) < n_patterns * len(signs) * design.n_outputs:
-        # A search lists a pattern with the sign and the output that it found it for: here it counts with all.
-        mu = problem.penalty.feature_penalty
-        penalty = ACTIVATIONS[kind]().penalty(design.X, patterns, np.arange(n_patterns), hidden_bias, mu)
-        for output, column in enumerate(theta.reshape(len(X), -1).T):
-            for sign in (1, -1):
-                size = penalty.dual_norm((patterns * (sign * column)) @ design.X)
-                evidence.append((output, sign, Enumeration(kind, hidden_bias, size, mu)))
-        price = max(proof.bound for _, _, proof in evidence) / problem.alpha
-        if not complete and price > 1:
-            theta, price = theta / price, 1.0
-            bound = problem.dual_value(theta)
-    else:
-        price = problem.penalty.dual_norm(design.adjoint(theta)) / problem.alpha
-    scope = "none" if not np.isfinite(bound) else "global" if complete else "patterns"
+    patterns, evidence, complete = design.patterns[np.sort(first)], (), listed is not None and listed.complete
+    n_patterns = len(patterns)
+    pattern, sign = np.meshgrid(np.arange(n_patterns), kind.signs, indexing="ij")
+    # A search lists a pattern with the sign and the output that it found it for: here it counts with all.
+    blocks = [np.tile(part.ravel(), design.n_outputs) for part in (pattern, sign)]
+    outputs = np.repeat(np.arange(design.n_outputs), pattern.size)
+    penalty = kind.penalty(rows, patterns, blocks[0], hidden_bias, mu)
+    program = replace(normal, design=Design(rows, patterns, *blocks, outputs, design.n_outputs), penalty=penalty)
+    theta = program.dual_bound(theta)[1]
     if complete:
-        networks, method = (
-            _networks(network, problem, " of any width"),
-            f"listing all {n_patterns:,} activation patterns",
-        )
+        blank = Enumeration(graded.activation, hidden_bias, np.inf, mu)
+        evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.over(listed, rows, t)))
+        theta, evidence = _feasible(graded, theta, evidence)
+        price = max(proof.bound for _, _, proof in evidence)
+        which, method = " of any width", f"listing all {n_patterns:,} activation patterns"
     else:
-        networks = _networks(network, problem, f" with the {n_patterns:,} listed activation patterns")
-        method = "no statement on other patterns"
+        price = penalty.dual_norm(program.design.adjoint(theta))
+        which, method = f" with the {n_patterns:,} listed activation patterns", "no statement on other patterns"
+    bound = graded.lower_bound(theta, price)
     return Certificate(
-        objective,
+        graded.objective,
         bound,
-        scope,
+        "none" if not np.isfinite(bound) else "global" if complete else "patterns",
         method,
-        theta,
-        price,
+        graded.units.theta * theta,
+        price / normal.alpha,
         n_patterns,
-        networks,
-        alpha=problem.alpha,
-        loss=problem.loss,
-        fit_intercept=problem.fit_intercept,
+        _networks(graded, which),
+        alpha=graded.problem.alpha,
+        loss=graded.problem.loss,
+        fit_intercept=normal.fit_intercept,
         hidden_bias=hidden_bias,
-        network=network,
-        evidence=tuple(evidence) if complete else (),
+        network=graded.network,
+        rounding=graded.rounding,
+        evidence=evidence,
     )
 
 
-def _networks(network: Network, problem: Problem, which: str) -> str:
-    kind = "two-layer ReLU network" if network.gate_weights is None else "gated ReLU network"
-    kind += "" if problem.skip is None else " with a skip connection"
-    return kind + which + (" whose neurons feed one output each" if problem.design.n_outputs > 1 else "")
+def _networks(graded: Graded, which: str) -> str:
+    kind = "two-layer ReLU network" if graded.activation == "relu" else "gated ReLU network"
+    kind += "" if graded.problem.skip is None else " with a skip connection"
+    return kind + which + (" whose neurons feed one output each" if graded.problem.design.n_outputs > 1 else "")
 
 
 def bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias):
@@ -392,9 +541,8 @@ def _size(rows: NDArray) -> tuple[int, int]:
 
 
 def prove(
-    problem: Problem,
+    graded: Graded,
     theta: NDArray,
-    hidden_bias: str = "penalized",
     method: str = "auto",
     accuracy: float = 1e-3,
     max_time: float | None = 60.0,
@@ -405,12 +553,10 @@ def prove(
 
     Parameters
     ----------
-    problem : Problem
-        With the rows of the samples (with ones column) and any list of patterns.
+    graded : Graded
+        The training problem, of a ReLU network.
     theta : array, shape of the predictions
-        Guess of the dual variable.
-    hidden_bias : str
-        As in the estimators; the activation is ReLU.
+        Guess of the dual variable, in the units of ``graded``, like ``known``.
     method : {"auto", "enumeration", "branch_and_bound", "sums_of_squares"}, default="auto"
         As in ``certify``.
     accuracy : float, default=1e-3
@@ -434,21 +580,25 @@ def prove(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     start = perf_counter()
-    rows = problem.design.X
+    problem, hidden_bias = graded.normal, graded.hidden_bias
+    rows, mu = problem.design.X, problem.penalty.feature_penalty
+    # What is longer is no dual variable of these data.
     size = float(np.abs(theta).max(initial=0.0))
-    if not 1e-100 < size < 1e100:
-        # Squares of such numbers leave the range of double precision.
-        theta = theta * (1e100 / size if size > 1 else 0.0)
+    theta = theta / max(size / 1e100, 1.0)
     if problem.free.shape[1]:
         theta = problem.dual_bound(theta)[1]
-    mu = problem.penalty.feature_penalty
     rank, count = _size(rows)
     if mu is not None:
         rank = int(np.linalg.matrix_rank(with_charges(rows, np.zeros(len(rows)), mu)[0]))
     if method == "enumeration" or (method == "auto" and count <= MAX_LISTED):
-        blank = Enumeration("relu", hidden_bias, np.inf, mu)
-        evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.check(rows, t)))
-        return *_feasible(problem, theta, evidence), "listing all activation patterns"
+        try:
+            listed, blank = enumerate_patterns(rows), Enumeration("relu", hidden_bias, np.inf, mu)
+            evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.over(listed, rows, t)))
+            return *_feasible(graded, theta, evidence), "listing all activation patterns"
+        except ValueError:
+            # Cells too thin to be listed: cones cover them all the same.
+            if method == "enumeration":
+                raise
     ball = _unit_ball(rows, hidden_bias, FREE_SHARE)
     found = []
     if method == "branch_and_bound" or (method == "auto" and rank <= MAX_CONE_RANK):
@@ -468,26 +618,23 @@ def prove(
             tree = bound_price(ball, t, **limits) if mu is None else bound_charged_price(rows, t, mu, **limits)
             evidence += ((output, sign, tree),)
         n_cones = sum(tree.n_cones for _, _, tree in evidence)
-        found.append((*_feasible(problem, theta, evidence), f"branch and bound over {n_cones:,} cones"))
+        found.append((*_feasible(graded, theta, evidence), f"branch and bound over {n_cones:,} cones"))
         slack = max(tree.bound for _, _, tree in evidence) / target - 1
         if method != "auto" or share == 1.0 or slack <= 10 * accuracy:
             return found[0]
     if method == "sums_of_squares" or problem.smooth:
         ball = _unit_ball(rows, hidden_bias, FREE_SHARE_SQUARES, mu)
-        found.append(_by_squares(problem, theta, ball, None if max_time is None else start + max_time))
+        found.append(_by_squares(graded, theta, ball, None if max_time is None else start + max_time))
     if not found:
         return np.zeros_like(theta), (), "nothing"
     return max(found, key=lambda f: problem.dual_value(f[0]))
 
 
 def proved(
-    network: Network,
-    X: NDArray,
-    problem: Problem,
+    graded: Graded,
     theta: NDArray,
     evidence: tuple,
     method: str,
-    hidden_bias: str = "penalized",
     n_searched: int = 0,
     price_found: float = float("nan"),
 ) -> Certificate:
@@ -495,12 +642,10 @@ def proved(
 
     Parameters
     ----------
-    network : Network
+    graded : Graded
         The network to grade.
-    X : array of shape (n_samples, n_features)
-        The data, without a ones column.
-    problem, theta, evidence, method, hidden_bias
-        As given to and returned by ``prove``.
+    theta, evidence, method
+        As returned by ``prove``.
     n_searched, price_found
         As in Certificate.
 
@@ -509,23 +654,25 @@ def proved(
     certificate : Certificate
         Of scope "none" when nothing was proved.
     """
-    bound = problem.dual_value(theta) if evidence else -np.inf
+    price = max((proof.bound for _, _, proof in evidence), default=np.inf)
+    bound = graded.lower_bound(theta, price)
     return Certificate(
-        network.objective(X, problem.y, problem.alpha, problem.loss, problem.sample_weight),
+        graded.objective,
         bound,
         "global" if np.isfinite(bound) else "none",
         method,
-        theta,
-        max((proof.bound for _, _, proof in evidence), default=np.inf) / problem.alpha,
+        graded.units.theta * theta,
+        price / graded.normal.alpha,
         0,
-        _networks(network, problem, " of any width"),
+        _networks(graded, " of any width"),
         n_searched,
         price_found,
-        problem.alpha,
-        problem.loss,
-        problem.fit_intercept,
-        hidden_bias,
-        network,
+        graded.problem.alpha,
+        graded.problem.loss,
+        graded.problem.fit_intercept,
+        graded.hidden_bias,
+        graded.network,
+        graded.rounding,
         evidence,
     )
 
@@ -536,16 +683,21 @@ def _both_signs(theta: NDArray, bounded) -> tuple:
     return tuple((k, sign, bounded(sign * column)) for k, column in enumerate(columns) for sign in (1, -1))
 
 
-def _feasible(problem: Problem, theta: NDArray, evidence: tuple) -> tuple[NDArray, tuple]:
+def _feasible(graded: Graded, theta: NDArray, evidence: tuple) -> tuple[NDArray, tuple]:
     """theta shortened until the proved bound of its prices is alpha, and the evidence for that."""
-    size = min(1.0, problem.alpha / max(max(proof.bound for _, _, proof in evidence), 1e-300))
-    if not np.isfinite(problem.dual_value(size * theta)):
+    price = max(proof.bound for _, _, proof in evidence)
+    size = min(1.0, graded.normal.alpha / max(price, 1e-300)) if np.isfinite(price) else 0.0
+    if not np.isfinite(graded.lower_bound(size * theta, graded.normal.alpha)):
         size = 0.0
+    if size == 0.0:
+        # Nothing can be said of theta, but zero is feasible.
+        theta = np.zeros_like(theta)
     return size * theta, tuple((output, sign, proof.scaled(size)) for output, sign, proof in evidence)
 
 
-def _by_squares(problem: Problem, theta: NDArray, ball: NDArray, end: float | None) -> tuple[NDArray, tuple, str]:
+def _by_squares(graded: Graded, theta: NDArray, ball: NDArray, end: float | None) -> tuple[NDArray, tuple, str]:
     """Sums of squares: the two highest levels that are quick, the second from the dual point of the first."""
+    problem = graded.normal
     rank, C = int(np.linalg.matrix_rank(ball)), problem.design.n_outputs
     program = replace(problem, design=Design(ball, np.zeros((0, len(ball)), dtype=bool), [], [], [], C))
     levels = [level for level in (1, 2, 3) if level == 1 or comb(rank + level - 1, level) <= QUICK_ROWS][-2:]
@@ -654,20 +806,21 @@ def certify(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     hidden_bias = network.hidden_bias if hidden_bias is None else hidden_bias
-    X, rows, problem = bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
+    if hidden_bias in ("penalized", "free"):
+        network = replace(network, hidden_bias=hidden_bias)
+    graded = Graded.of(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
+    problem = graded.normal
     if method == "sums_of_squares" and not problem.smooth:
         raise ValueError(f'method="sums_of_squares" needs a loss with a Lipschitz gradient, got {problem.loss.name!r}.')
-    if hidden_bias != "none":
-        network = replace(network, hidden_bias=hidden_bias)
     searched: dict = {}
     known = None
     if theta is None:
         left = None if max_time is None else max_time / 3
         solver = Newton(tol=1e-4, max_time=left) if problem.smooth else CvxpySolver(max_time=left)
-        blocks = blocks_of(network, rows, hidden_bias)
-        data = (rows, problem.y, problem.loss, alpha, problem.sample_weight, fit_intercept, network.n_outputs)
+        rows, mu = problem.design.X, problem.penalty.feature_penalty
+        blocks = blocks_of(graded.units.neurons(network), rows, hidden_bias)
+        data = (rows, problem.y, problem.loss, problem.alpha, problem.sample_weight, fit_intercept, network.n_outputs)
         rng = np.random.default_rng(random_state)
-        mu = problem.penalty.feature_penalty
         _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias, mu)
         point = result.theta
         known = None if hidden_bias == "free" else result.coef[result.coef.any(axis=1)]
@@ -676,6 +829,6 @@ def certify(
         point = np.asarray(theta, dtype=float)
         if point.shape != problem.null_model[1].shape or not np.isfinite(point).all():
             raise ValueError(f"theta must be finite of shape {problem.null_model[1].shape}, got {point.shape}.")
+        point = point / graded.units.theta
     left = None if max_time is None else max(max_time - (perf_counter() - start), 0.0)
-    point, evidence, words = prove(problem, point, hidden_bias, method, accuracy, left, known=known)
-    return proved(network, X, problem, point, evidence, words, hidden_bias, **searched)  # type: ignore[arg-type]
+    return proved(graded, *prove(graded, point, method, accuracy, left, known=known), **searched)

@@ -7,7 +7,7 @@ With a skip connection x_i^T s stands beside c, as little penalised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,9 +22,16 @@ from convexnn.penalties import Penalty
 # Patterns are kept as float64 beside the bits up to this size; larger ones are converted by chunks at each pass,
 # which costs as much as reading them from memory would.
 FLOAT_PATTERNS_BYTES = 2**28
-# Features of the skip connection, centred and of unit length, are dependent below this share of the largest singular
-# value; a feature whose spread is below this share of its size is constant.
-DEPENDENT = 1e-10
+EPS = float(np.finfo(float).eps)
+# Features of the skip connection, centred and of unit length, are dependent where a singular value is rounding: below
+# this multiple of it and of the largest one. Their weights are free, so that any other cut would be a claim.
+DEPENDENT = 8.0
+# A feature is constant where it differs from one of its values by no more than so many units in the last place.
+CONSTANT = 4 * EPS
+# An objective is as good as zero below this share of that of the best constant, for smooth losses and for others.
+NEGLIGIBLE = (1e-24, 1e-12)
+# A neuron whose price is below this share of the largest that any dual variable of that size gives has none.
+ROUNDING = 1e-13
 
 
 class Design:
@@ -145,19 +152,28 @@ def free_columns(n_samples: int, fit_intercept: bool, skip: NDArray | None) -> N
     ones = np.ones((n_samples, int(fit_intercept)))
     if skip is None:
         return ones
-    unit, _ = _centred(skip, fit_intercept, np.ones(n_samples))
+    unit, _ = spread_out(skip, fit_intercept, np.ones(n_samples))
     U, singular, _ = np.linalg.svd(unit, full_matrices=False)
-    span = np.column_stack([ones, U[:, singular > DEPENDENT * singular.max(initial=0.0)]])
+    span = np.column_stack([ones, U[:, singular > dependent(unit) * singular.max(initial=0.0)]])
     # A centred feature has rounding errors along the ones, which small singular values magnify.
     return np.linalg.qr(span)[0] * np.sqrt(n_samples)
 
 
-def _centred(skip: NDArray, fit_intercept: bool, weights: NDArray) -> tuple[NDArray, NDArray]:
+def dependent(unit: NDArray) -> float:
+    """The share of the largest singular value of features at unit spread below which one is rounding."""
+    return DEPENDENT * EPS * float(np.sqrt(max(unit.size, 1)))
+
+
+def spread_out(skip: NDArray, fit_intercept: bool, weights: NDArray) -> tuple[NDArray, NDArray]:
     """Features at unit spread, zero for a constant one beside an intercept, and what they were divided by."""
-    size = np.sqrt(weights @ skip**2)
+    size = np.abs(skip).max(axis=0, initial=0.0)
+    if fit_intercept:
+        # The differences to one of the values are exact where a feature is far from zero.
+        mean = weights @ skip / weights.sum()
+        skip = skip - skip[np.abs(skip - mean).argmin(axis=0), np.arange(skip.shape[1])]
+    constant = np.abs(skip).max(axis=0, initial=0.0) <= CONSTANT * size
     centred = skip - weights @ skip / weights.sum() if fit_intercept else skip
-    lengths = np.sqrt(weights @ centred**2)
-    lengths = np.where(lengths > DEPENDENT * size, lengths, np.inf)
+    lengths = np.where(constant, np.inf, np.sqrt(weights @ centred**2))
     return centred / lengths, lengths
 
 
@@ -206,12 +222,14 @@ class Problem:
     def negligible(self) -> float:
         """Rounding: an objective no larger than this is as good as zero, where no relative gap can be reached.
 
-        A linear term can interpolate, or push a loss towards an infimum of zero that it never reaches.
+        A linear term can interpolate, or push a loss towards an infimum of zero that it never reaches. What is rounding
+        is measured against the best constant, so that neither units nor an offset of the targets matter.
         """
         if self.skip is None:
             return 0.0
         zero = np.zeros(len(self.y) if self.design.n_outputs == 1 else (len(self.y), self.design.n_outputs))
-        return (1e-24 if self.smooth else 1e-12) * self.loss_value(zero)
+        constant = replace(self, skip=None).best_intercept(zero)
+        return NEGLIGIBLE[0 if self.smooth else 1] * self.loss_value(zero + constant)
 
     @property
     def smooth(self) -> bool:
@@ -350,9 +368,9 @@ class Problem:
         """
         if self.skip is None:
             return None, intercept
-        unit, lengths = _centred(self.skip, self.fit_intercept, self.sample_weight)
+        unit, lengths = spread_out(self.skip, self.fit_intercept, self.sample_weight)
         root = np.sqrt(self.sample_weight)
-        weights = np.linalg.lstsq(root[:, None] * unit, (root * np.transpose(intercept)).T, rcond=DEPENDENT)[0]
+        weights = np.linalg.lstsq(root[:, None] * unit, (root * np.transpose(intercept)).T, rcond=dependent(unit))[0]
         weights = (weights.T / lengths).T
         if not self.fit_intercept:
             return weights, 0.0
@@ -403,9 +421,12 @@ class Problem:
         """
         theta = self.null_model[1]
         value = self.penalty.dual_norm(self.design.adjoint(theta))
-        # With a skip connection a neuron that is active everywhere correlates with theta by rounding alone.
-        rounding = 1e-13 * float((np.linalg.norm(self.design.X, axis=1) @ np.abs(theta)).max(initial=0.0))
-        return value if self.skip is None or value > rounding else 0.0
+        # A neuron that is active everywhere may correlate with theta by rounding alone.
+        return value if value > self.price_rounding(theta) else 0.0
+
+    def price_rounding(self, theta: NDArray) -> float:
+        """What rounding errors may make of the price of a neuron that has none."""
+        return ROUNDING * float((np.linalg.norm(self.design.X, axis=1) @ np.abs(theta)).max(initial=0.0))
 
     def dual_value(self, theta: NDArray) -> float:
         """-sum_i (s_i l)^*(-theta_i): a lower bound on the program where theta is feasible, -inf outside the domain."""

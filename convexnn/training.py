@@ -23,9 +23,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn.activations import ACTIVATIONS, find_patterns, lift, lift_feature_penalty
 from convexnn.adaptive import blocks_in, blocks_of, search_alpha_max, solve_adaptively
-from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
+from convexnn.arrangements import (
+    Arrangement,
+    count_patterns,
+    enumerate_patterns,
+    face_patterns,
+    patterns_of,
+    sample_patterns,
+)
 from convexnn.audit import network_from
-from convexnn.certificate import Certificate, bare_problem, certify_listed, is_quick, prove, proved
+from convexnn.certificate import Certificate, Graded, certify_listed, is_quick, prove, proved
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.losses import get_loss
 from convexnn.network import Network
@@ -34,6 +41,7 @@ from convexnn.problem import Problem
 from convexnn.progress import Progress, plain_entry
 from convexnn.result import Result
 from convexnn.solvers import SOLVERS
+from convexnn.units import Units
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -164,14 +172,17 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         keep = weights > 0
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
         lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
+        units = Units.of(rows, y, loss, weights, self.fit_intercept, self.hidden_bias)
         adaptive = self.patterns == "adaptive"
         if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
             adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
         mu = lift_feature_penalty(self.feature_penalty, rows.shape[1], self.hidden_bias)
-        data = (rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu)
+        data = (rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units)
         return self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
 
-    def _train_listed(self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu):
+    def _train_listed(
+        self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units
+    ):
         """Fits over a fixed list of patterns."""
         arrangement = self._arrangement(X, lifted, keep)
         activation = ACTIVATIONS[self.activation]()
@@ -181,16 +192,19 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             if np.any(found < 0):
                 unlisted = previous.select(found < 0)
                 arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
-        skip = rows if self.skip_connection else None
+        skip = units.skip(rows) if self.skip_connection else None
         fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
-        problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, *fixed)
-        alpha_max = problem.alpha_max
-        even = replace(problem, sample_weight=sample_weight, skip=None).alpha_max if self.alpha == "auto" else 0.0
-        coef = None if previous is None else activation.coef(previous, problem, self.hidden_bias)
+        normal = units.rows(rows), units.targets(y), arrangement, units.loss
+        problem = lift(activation, *normal, 1.0, weights / units.weight, *fixed)
+        alpha_max, even = units.alpha * problem.alpha_max, 0.0
+        if self.alpha == "auto":
+            unweighted = replace(problem, sample_weight=sample_weight / units.weight, skip=None)
+            even = units.alpha * unweighted.alpha_max
+        coef = None if previous is None else activation.coef(units.neurons(previous), problem, self.hidden_bias)
         before: tuple[float, Result] | None = None
         for alpha in [self._alpha(even, weights, sample_weight)] if alphas is None else alphas(alpha_max):
-            problem = replace(problem, alpha=float(alpha))
-            keep = np.full(len(problem.design.pattern), problem.alpha < alpha_max)
+            problem = replace(problem, alpha=float(alpha) / units.alpha)
+            keep = np.full(len(problem.design.pattern), alpha < alpha_max)
             if before is not None and keep.any():
                 alpha_before, result = before
                 coef, theta = result.coef, min(1.0, problem.alpha / alpha_before) * result.theta
@@ -199,22 +213,22 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 gap = problem.objective(coef, result.intercept) - dual
                 active = problem.may_be_active(theta, max(gap, 0.0))
                 keep = active if active.mean() <= WORTH_SCREENING else keep
-            solver, progress = self._solver(loss, start)
+            solver, progress = self._solver(loss, start, units)
             result = solve_without(problem, replace(solver, callback=progress), coef, keep)
             if progress is not None:
                 progress.close()
             network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
-            network = network.merge().prune(rows)
-            complete = arrangement.complete
-            certificate = certify_listed(network, rows, problem, result.theta, complete, self.hidden_bias)
+            network = units.network(network).merge().prune(rows)
+            graded = Graded.of(network, rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias)
+            certificate = certify_listed(graded, problem.design, result.theta, arrangement)
             if result.status != "interrupted":
-                certificate = self._prove(network, certificate, rows, y, weights, result.coef, start)
-            yield Fit(problem.alpha, alpha_max, network, result, certificate, arrangement)
+                certificate = self._prove(graded, certificate, result.coef, start)
+            yield Fit(float(alpha), alpha_max, network, units.result(result), certificate, arrangement)
             if self._is_over(result, start):
                 return
             before = (problem.alpha, result)
 
-    def _train_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu):
+    def _train_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units):
         """Fits over all patterns: cells are listed as a search finds them."""
         if self.activation != "relu":
             raise ValueError(
@@ -224,27 +238,37 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         # Equal rows become one and rows are sorted, so that neither repetitions nor the order of rows change the fit.
         _, first, group = np.unique(np.column_stack([lifted, y]), axis=0, return_index=True, return_inverse=True)
         group = group.ravel()
-        rows, lifted, y = rows[first], lifted[first], y[first]
+        rows, y = rows[first], y[first]
+        lifted, target, unit = units.rows(rows), units.targets(y), units.weight
         each, share = weights, weights / np.bincount(group, weights)[group]
         weights, sample_weight = np.bincount(group, weights), np.bincount(group, sample_weight)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        skip = rows if self.skip_connection else None
+        skip = units.skip(rows) if self.skip_connection else None
         common, kind = (self.fit_intercept, n_outputs, rng), (self.hidden_bias, mu)
-        blocks = None if previous is None else blocks_of(previous, lifted, self.hidden_bias)
+        blocks = None if previous is None else blocks_of(units.neurons(previous), lifted, self.hidden_bias)
         alpha_max: float | None = None
         remembered = None
         if alphas is None:
             even = 0.0
             if self.alpha == "auto":
-                even = search_alpha_max(lifted, y, loss, sample_weight, *common, None, *kind)
-            sequence = [self._alpha(even, weights, sample_weight)]
+                even = search_alpha_max(lifted, target, units.loss, sample_weight / unit, *common, None, *kind)
+            sequence = [self._alpha(units.alpha * even, weights, sample_weight)]
         else:
-            alpha_max = search_alpha_max(lifted, y, loss, weights, *common, skip, *kind, n_random=1000)
+            settings = (*common, skip, *kind)
+            alpha_max = search_alpha_max(lifted, target, units.loss, weights / unit, *settings, n_random=1000)
             remembered = no_peaks(lifted)
-            sequence = alphas(alpha_max)
+            sequence = alphas(units.alpha * alpha_max)
         for alpha in sequence:
-            solver, progress = self._solver(loss, start)
-            data = (lifted, y, loss, float(alpha), weights, self.fit_intercept, n_outputs)
+            solver, progress = self._solver(loss, start, units)
+            data = (
+                lifted,
+                target,
+                units.loss,
+                float(alpha) / units.alpha,
+                weights / unit,
+                self.fit_intercept,
+                n_outputs,
+            )
             problem, result, found = solve_adaptively(
                 *data, solver, blocks, rng, progress, skip, *kind, alpha_max, remembered
             )
@@ -252,17 +276,20 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 progress.close()
             remembered = found.peaks
             network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
-            network = network.merge().prune(rows)
-            certificate = certify_listed(network, rows, problem, result.theta, False, self.hidden_bias)
+            network = units.network(network).merge().prune(rows)
+            fixed = (self.fit_intercept, self.hidden_bias)
+            graded = Graded.of(network, rows, y, float(alpha), loss, weights, *fixed)
+            certificate = certify_listed(graded, problem.design, result.theta)
             arrangement = patterns_of(network, rows[group], hidden_bias=self.hidden_bias)
             column = share.reshape((-1,) + (1,) * (result.theta.ndim - 1))
             blocks = blocks_in(problem, result.coef)
-            theta, coef = column * certificate.theta[group], result.coef
+            theta, coef, result = column * certificate.theta[group], result.coef, units.result(result)
             result = replace(result, theta=column * result.theta[group])
             certificate = replace(certificate, theta=theta, n_searched=found.n_starts, price_found=found.price)
             if result.status != "interrupted":
-                certificate = self._prove(network, certificate, rows[group], y[group], each, coef, start)
-            yield Fit(problem.alpha, found.alpha_max, network, result, certificate, arrangement)
+                graded = Graded.of(network, rows[group], y[group], float(alpha), loss, each, *fixed)
+                certificate = self._prove(graded, certificate, coef, start)
+            yield Fit(float(alpha), units.alpha * found.alpha_max, network, result, certificate, arrangement)
             if self._is_over(result, start):
                 return
 
@@ -271,7 +298,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         late = self.max_time is not None and perf_counter() - start >= self.max_time
         return late or result.status == "interrupted"
 
-    def _prove(self, network, certificate, rows, y, weights, coef, start):
+    def _prove(self, graded, certificate, coef, start):
         """The certificate with a bound over all networks instead, when that is wanted and there is time for it."""
         if self.certify is False or certificate.scope == "global":
             return certificate
@@ -281,18 +308,17 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                     "certify=True needs activation='relu' or patterns='exact', got 'gated_relu' with listed patterns."
                 )
             return certificate
-        settings = (certificate.alpha, certificate.loss, weights, self.fit_intercept, self.hidden_bias)
-        rows, lifted, problem = bare_problem(network, rows, y, *settings)
         spent = perf_counter() - start
         left = 60.0 if self.max_time is None else self.max_time - spent
         # A number of cones, unlike a time, gives the same bound on every machine.
         max_cones = AUTO_CONES if self.certify == "auto" else None
-        if left <= 0 or (self.certify == "auto" and not (certificate.n_searched and is_quick(lifted))):
+        quick = certificate.n_searched and is_quick(graded.normal.design.X)
+        if left <= 0 or (self.certify == "auto" and not quick):
             return certificate
         known = None if self.hidden_bias == "free" else coef[coef.any(axis=1)]
-        proof = prove(problem, certificate.theta, self.hidden_bias, max_time=left, max_cones=max_cones, known=known)
-        searched = certificate.n_searched, certificate.price_found
-        found = proved(network, rows, problem, *proof, self.hidden_bias, *searched)
+        theta = certificate.theta / graded.units.theta
+        proof = prove(graded, theta, max_time=left, max_cones=max_cones, known=known)
+        found = proved(graded, *proof, certificate.n_searched, certificate.price_found)
         return found if found.scope == "global" else certificate
 
     def _alpha(self, even, weights, sample_weight):
@@ -311,13 +337,13 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         """The solver's key; "auto" by the loss."""
         return self.solver if self.solver != "auto" else "newton" if np.isfinite(loss.lipschitz) else "cvxpy"
 
-    def _solver(self, loss, start):
+    def _solver(self, loss, start, units):
         """The solver with what is left of the time, and the progress line."""
         share = 0.6 if self.certify is True else 1.0
         left = None if self.max_time is None else max(share * self.max_time - (perf_counter() - start), 0.0)
         solver = SOLVERS[self._solver_name(loss)](tol=self.tol, max_iter=self.max_iter, max_time=left)
         watched = self.verbose or hasattr(self, "_callback_fit_ctx")
-        return solver, Progress(self) if watched else None
+        return solver, Progress(self, units) if watched else None
 
     def _attributes(self, fit):
         """The attributes of a fitted estimator by name."""
@@ -366,7 +392,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         if self.patterns == "auto":
             exact = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) <= self.n_patterns
         if exact:
-            return enumerate_patterns(lifted)
+            listed = enumerate_patterns(lifted)
+            if self.activation == "gated_relu" and self.hidden_bias == "none":
+                # Gates are open on their hyperplane: some patterns are those of gates on it alone.
+                listed = listed.union(Arrangement.from_gates(lifted, face_patterns(lifted, listed)[1].T))
+            return listed
         seed = random_state.randint(np.iinfo(np.int32).max)
         return sample_patterns(lifted, self.n_patterns, random_state=seed)
 
