@@ -41,7 +41,7 @@ from convexnn.problem import Problem
 from convexnn.progress import Progress, plain_entry
 from convexnn.result import Result
 from convexnn.solvers import SOLVERS
-from convexnn.units import Units
+from convexnn.units import Units, without_dust
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -194,16 +194,15 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
         skip = units.skip(rows) if self.skip_connection else None
         fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
-        normal = units.rows(rows), units.targets(y), arrangement, units.loss
-        problem = lift(activation, *normal, 1.0, weights / units.weight, *fixed)
+        normal = without_dust(units.rows(rows)), without_dust(units.targets(y)), arrangement, units.loss
+        problem = lift(activation, *normal, 1.0, without_dust(weights / units.weight), *fixed)
         alpha_max, even = units.alpha * problem.alpha_max, 0.0
         if self.alpha == "auto":
-            unweighted = replace(problem, sample_weight=sample_weight / units.weight, skip=None)
-            even = units.alpha * unweighted.alpha_max
+            even = replace(problem, sample_weight=sample_weight / units.weight, skip=None).alpha_max
         coef = None if previous is None else activation.coef(units.neurons(previous), problem, self.hidden_bias)
         before: tuple[float, Result] | None = None
-        for alpha in [self._alpha(even, weights, sample_weight)] if alphas is None else alphas(alpha_max):
-            problem = replace(problem, alpha=float(alpha) / units.alpha)
+        for alpha in [self._alpha(even, weights, sample_weight, units.alpha)] if alphas is None else alphas(alpha_max):
+            problem = replace(problem, alpha=float(f"{alpha / units.alpha:.12g}"))
             keep = np.full(len(problem.design.pattern), alpha < alpha_max)
             if before is not None and keep.any():
                 alpha_before, result = before
@@ -217,9 +216,9 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             result = solve_without(problem, replace(solver, callback=progress), coef, keep)
             if progress is not None:
                 progress.close()
-            network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
-            network = units.network(network).merge().prune(rows)
-            graded = Graded.of(network, rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias)
+            data = rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias
+            graded = _best_network(problem, result, units, data, arrangement)
+            network = graded.network
             certificate = certify_listed(graded, problem.design, result.theta, arrangement)
             if result.status != "interrupted":
                 certificate = self._prove(graded, certificate, result.coef, start)
@@ -239,7 +238,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         _, first, group = np.unique(np.column_stack([lifted, y]), axis=0, return_index=True, return_inverse=True)
         group = group.ravel()
         rows, y = rows[first], y[first]
-        lifted, target, unit = units.rows(rows), units.targets(y), units.weight
+        lifted, target, unit = without_dust(units.rows(rows)), without_dust(units.targets(y)), units.weight
         each, share = weights, weights / np.bincount(group, weights)[group]
         weights, sample_weight = np.bincount(group, weights), np.bincount(group, sample_weight)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -252,7 +251,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             even = 0.0
             if self.alpha == "auto":
                 even = search_alpha_max(lifted, target, units.loss, sample_weight / unit, *common, None, *kind)
-            sequence = [self._alpha(units.alpha * even, weights, sample_weight)]
+            sequence = [self._alpha(even, weights, sample_weight, units.alpha)]
         else:
             settings = (*common, skip, *kind)
             alpha_max = search_alpha_max(lifted, target, units.loss, weights / unit, *settings, n_random=1000)
@@ -275,10 +274,9 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             if progress is not None:
                 progress.close()
             remembered = found.peaks
-            network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
-            network = units.network(network).merge().prune(rows)
             fixed = (self.fit_intercept, self.hidden_bias)
-            graded = Graded.of(network, rows, y, float(alpha), loss, weights, *fixed)
+            graded = _best_network(problem, result, units, (rows, y, float(alpha), loss, weights, *fixed))
+            network = graded.network
             certificate = certify_listed(graded, problem.design, result.theta)
             arrangement = patterns_of(network, rows[group], hidden_bias=self.hidden_bias)
             column = share.reshape((-1,) + (1,) * (result.theta.ndim - 1))
@@ -321,7 +319,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         found = proved(graded, *proof, certificate.n_searched, certificate.price_found)
         return found if found.scope == "global" else certificate
 
-    def _alpha(self, even, weights, sample_weight):
+    def _alpha(self, even, weights, sample_weight, unit):
         """The weight decay, "auto" from the alpha_max without class weights.
 
         It is that of the network without skip connection: what noise there is does not depend on the linear term.
@@ -331,7 +329,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         """
         if self.alpha != "auto":
             return float(self.alpha)
-        return float(f"{AUTO_ALPHA * even * weights.sum() / sample_weight.sum():.10g}") or 1.0
+        return unit * (float(f"{AUTO_ALPHA * even * weights.sum() / sample_weight.sum():.10g}") or 1.0)
 
     def _solver_name(self, loss):
         """The solver's key; "auto" by the loss."""
@@ -626,6 +624,19 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self.network_.predict(X).astype(np.result_type(X, self._dtype), copy=False)
+
+
+def _best_network(problem: Problem, result: Result, units: Units, data: tuple, arrangement=None) -> Graded:
+    """The network of a solution, graded on the data as they are; the best constant, or linear term, if that is better.
+
+    ``data`` are rows and all that follows the network in ``Graded.of``.
+    """
+    activation = ACTIVATIONS["relu" if problem.penalty.cones else "gated_relu"]()
+    found = []
+    for coef, intercept in ((result.coef, result.intercept), (np.zeros_like(result.coef), problem.null_model[0])):
+        network = units.network(activation.network(problem, coef, intercept, arrangement, units.hidden_bias))
+        found.append(Graded.of(network.merge().prune(data[0]), *data))
+    return found[1] if found[1].objective < found[0].objective else found[0]
 
 
 def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[np.bool_]) -> Result:

@@ -249,7 +249,7 @@ def _root_mean_square(values: NDArray, weights: NDArray) -> float:
 
 def _unit(size: float) -> float:
     """The power of four next to a size, 1 for zero."""
-    return 4.0 ** round(log(size) / log(4.0)) if 0 < size < np.inf else 1.0 if size == 0 else np.inf
+    return size if 0 < size < np.inf else 1.0 if size == 0 else np.inf
 
 
 def _checked(argument: str, what: str, unit: float) -> float:
@@ -259,3 +259,14 @@ def _checked(argument: str, what: str, unit: float) -> float:
             f"precision can hold, got about {unit:.0e}; give {argument} in other units."
         )
     return unit
+
+
+def without_dust(values: NDArray) -> NDArray:
+    """Numbers rounded to a grid of 2^34 steps over the range of their column, or over their size if all are equal.
+
+    Data in other units are others in their last digits, which would choose among networks that are equally good.
+    """
+    reach = np.ptp(values, axis=0)
+    size = np.where(reach > 0, reach, np.abs(values).max(axis=0, initial=0.0))
+    grid = np.exp2(np.floor(np.log2(np.where(size > 0, size, 1.0))) - 34)
+    return (np.round(values / grid) * grid).astype(values.dtype)

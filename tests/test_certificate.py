@@ -9,7 +9,7 @@ from scipy.special import expit, logsumexp, softmax, xlogy
 
 from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns
 from convexnn.activations import ACTIVATIONS, lift
-from convexnn.certificate import Certificate, certify_listed
+from convexnn.certificate import Certificate, Graded, certify_listed
 from convexnn.losses import LogLoss, Squared
 from convexnn.network import Network
 
@@ -265,7 +265,7 @@ def small_problem(loss, y):
     arrangement = enumerate_patterns(rows)
     problem = lift(ACTIVATIONS["relu"](), rows, y, arrangement, loss, 0.3, np.ones(8))
     network = Network(rng.standard_normal((2, 1)), np.zeros(2), rng.standard_normal(2), 0.1)
-    return X, problem, network
+    return X, problem.design, arrangement, Graded.of(network, X, y, 0.3, loss, None, True, "penalized")
 
 
 @pytest.mark.parametrize("theta", ["zero", "huge", "random", "outside", "tiny"])
@@ -273,7 +273,7 @@ def test_any_guess_of_theta_gives_an_honest_bound(theta):
     """theta is a guess: made feasible, or no bound at all."""
     signs = np.where(np.arange(8) % 2, 1.0, -1.0)
     for loss in (Squared(), LogLoss()):
-        X, problem, network = small_problem(loss, signs)
+        X, design, arrangement, graded = small_problem(loss, signs)
         guess = {
             "zero": np.zeros(8),
             "huge": 1e100 * signs,
@@ -281,20 +281,21 @@ def test_any_guess_of_theta_gives_an_honest_bound(theta):
             "outside": -3.0 * signs,
             "tiny": 1e-100 * signs,
         }[theta]
-        certificate = certify_listed(network, X, problem, guess, True)
+        certificate = certify_listed(graded, design, guess, arrangement)
         best = ConvexReLURegressor(alpha=0.3, patterns="exact", tol=1e-6)
         if loss.name == "log_loss":
             best = ConvexReLUClassifier(alpha=0.3, patterns="exact", tol=1e-6)
         assert certificate.lower_bound <= best.fit(X, signs).certificate_.objective * (1 + 1e-9)
         assert certificate.price <= 1 + 1e-9
         assert certificate.scope == ("global" if np.isfinite(certificate.lower_bound) else "none")
-        assert np.isclose(certificate.objective, network.objective(X, signs, 0.3, loss), rtol=1e-12)
+        assert np.isclose(certificate.objective, graded.network.objective(X, signs, 0.3, loss), rtol=1e-12)
 
 
 def test_no_bound_is_infinity_and_says_so():
     signs = np.where(np.arange(8) % 2, 1.0, -1.0)
-    X, problem, network = small_problem(LogLoss(), signs)
-    certificate = certify_listed(network, X, problem, -3.0 * signs, True)
+    _, design, arrangement, graded = small_problem(LogLoss(), signs)
+    assert certify_listed(graded, design, -3.0 * signs, arrangement).lower_bound == 0.0
+    certificate = certify_listed(graded, design, -3.0 * signs)
     assert certificate.scope == "none" and certificate.lower_bound == -np.inf
     assert certificate.gap == np.inf and certificate.relative_gap == np.inf
     assert str(certificate) == f"objective {certificate.objective:.6g}; no lower bound was found."
