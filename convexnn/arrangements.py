@@ -118,13 +118,15 @@ class Arrangement:
                 return False
         return True
 
-    def rows(self, keep: NDArray) -> Arrangement:
+    def rows(self, keep: NDArray, X: NDArray) -> Arrangement:
         """The same gates on some of the samples; patterns that become equal are merged.
 
         Parameters
         ----------
         keep : boolean or integer array
-            Samples to keep.
+            Samples to keep, or to repeat.
+        X : array of shape (n_kept, n_features)
+            Their data, with its ones column if the gates have a bias row.
 
         Returns
         -------
@@ -134,7 +136,8 @@ class Arrangement:
         patterns = self.patterns[keep]
         packed = np.packbits(patterns.T, axis=1)
         first = _first_of_each(packed)
-        return Arrangement(packed[first], self.gates[:, first], len(patterns), self.complete, self.fingerprint)
+        fingerprint = _fingerprint(X) if self.complete else ""
+        return Arrangement(packed[first], self.gates[:, first], len(patterns), self.complete, fingerprint)
 
     def union(self, other: Arrangement) -> Arrangement:
         """This list followed by those patterns of another list that are not in it.

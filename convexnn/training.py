@@ -161,15 +161,29 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         """
         start = perf_counter()
         weights = sample_weight * class_weight
-        keep = weights > 0
+        keep = np.flatnonzero(weights > 0)
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
-        lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
+        whole = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
+        # Equal rows become one and rows are sorted, so that neither repetitions nor the order of rows change the fit.
+        _, first, group = np.unique(np.column_stack([whole, y]), axis=0, return_index=True, return_inverse=True)
+        group = group.ravel()
+        lifted, total = whole[first], np.bincount(group, weights)
         adaptive = self.patterns == "adaptive"
         if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
             adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
         mu = lift_feature_penalty(self.feature_penalty, rows.shape[1], self.hidden_bias)
-        data = (rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu)
-        return self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
+        each = np.bincount(group, sample_weight)
+        data = (rows[first], lifted, y[first], loss, total, each, n_outputs, start, alphas, mu)
+        for fit in self._train_adaptively(*data) if adaptive else self._train_listed(X, keep[first], *data):
+            result, theta = fit.result, fit.certificate.theta
+            share = (weights / total[group]).reshape((-1,) + (1,) * (theta.ndim - 1))
+            intercept = np.asarray(result.intercept)[group] if self.skip_connection else result.intercept
+            certificate = replace(fit.certificate, theta=share * theta[group])
+            if result.status != "interrupted":
+                certificate = self._prove(fit.network, certificate, rows, y, weights, result.coef, start)
+            result = replace(result, theta=share * result.theta[group], intercept=intercept)
+            arrangement = fit.arrangement.rows(group, whole)
+            yield replace(fit, result=result, certificate=certificate, arrangement=arrangement)
 
     def _train_listed(self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu):
         """Fits over a fixed list of patterns."""
@@ -207,8 +221,6 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             network = network.merge().prune(rows)
             complete = arrangement.complete
             certificate = certify_listed(network, rows, problem, result.theta, complete, self.hidden_bias)
-            if result.status != "interrupted":
-                certificate = self._prove(network, certificate, rows, y, weights, result.coef, start)
             yield Fit(problem.alpha, alpha_max, network, result, certificate, arrangement)
             if self._is_over(result, start):
                 return
@@ -221,12 +233,6 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 "patterns='adaptive' needs activation='relu', got 'gated_relu': gates have no best direction."
             )
         previous = self._previous_network(n_outputs, rows)
-        # Equal rows become one and rows are sorted, so that neither repetitions nor the order of rows change the fit.
-        _, first, group = np.unique(np.column_stack([lifted, y]), axis=0, return_index=True, return_inverse=True)
-        group = group.ravel()
-        rows, lifted, y = rows[first], lifted[first], y[first]
-        each, share = weights, weights / np.bincount(group, weights)[group]
-        weights, sample_weight = np.bincount(group, weights), np.bincount(group, sample_weight)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         skip = rows if self.skip_connection else None
         common, kind = (self.fit_intercept, n_outputs, rng), (self.hidden_bias, mu)
@@ -254,14 +260,9 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
             network = network.merge().prune(rows)
             certificate = certify_listed(network, rows, problem, result.theta, False, self.hidden_bias)
-            arrangement = patterns_of(network, rows[group], hidden_bias=self.hidden_bias)
-            column = share.reshape((-1,) + (1,) * (result.theta.ndim - 1))
+            certificate = replace(certificate, n_searched=found.n_starts, price_found=found.price)
+            arrangement = patterns_of(network, rows, hidden_bias=self.hidden_bias)
             blocks = blocks_in(problem, result.coef)
-            theta, coef = column * certificate.theta[group], result.coef
-            result = replace(result, theta=column * result.theta[group])
-            certificate = replace(certificate, theta=theta, n_searched=found.n_starts, price_found=found.price)
-            if result.status != "interrupted":
-                certificate = self._prove(network, certificate, rows[group], y[group], each, coef, start)
             yield Fit(problem.alpha, found.alpha_max, network, result, certificate, arrangement)
             if self._is_over(result, start):
                 return
@@ -345,13 +346,13 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _arrangement(self, X, lifted, keep):
-        """The list of patterns that ``patterns`` asks for."""
+        """The list of patterns that ``patterns`` asks for, of the rows ``lifted``, which are those at ``keep`` of X."""
         if isinstance(self.patterns, Arrangement):
             given = self.patterns
             whole = np.column_stack([X, np.ones(len(X))]) if self.hidden_bias != "none" else X
-            if given.n_samples != len(keep) or len(given.gates) != lifted.shape[1]:
+            if given.n_samples != len(X) or len(given.gates) != lifted.shape[1]:
                 raise ValueError(
-                    f"patterns must be an Arrangement of {len(keep)} samples and {lifted.shape[1]} gate rows"
+                    f"patterns must be an Arrangement of {len(X)} samples and {lifted.shape[1]} gate rows"
                     f"{' (the features and a ones column, for hidden_bias=' + repr(self.hidden_bias) + ')'}, got one "
                     f"of {given.n_samples} samples and {len(given.gates)} gate rows."
                 )
@@ -360,7 +361,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                     "patterns must be an Arrangement of the X of this fit, got one of other data: its gates do not "
                     "give its patterns on X, or it is complete for another X."
                 )
-            return given if keep.all() else given.rows(keep)
+            return given.rows(keep, lifted)
         random_state = check_random_state(self.random_state)
         exact = self.patterns == "exact"
         if self.patterns == "auto":
