@@ -129,13 +129,15 @@ class Arrangement:
                 return False
         return True
 
-    def rows(self, keep: NDArray) -> Arrangement:
+    def rows(self, keep: NDArray, X: NDArray) -> Arrangement:
         """The same gates on some of the samples; patterns that become equal are merged.
 
         Parameters
         ----------
         keep : boolean or integer array
-            Samples to keep.
+            Samples to keep, or to repeat.
+        X : array of shape (n_kept, n_features)
+            Their data, with its ones column if the gates have a bias row.
 
         Returns
         -------
@@ -145,7 +147,8 @@ class Arrangement:
         patterns = self.patterns[keep]
         packed = np.packbits(patterns.T, axis=1)
         first = _first_of_each(packed)
-        return replace(self, packed=packed[first], gates=self.gates[:, first], n_samples=len(patterns))
+        parts = dict(packed=packed[first], gates=self.gates[:, first], n_samples=len(patterns))
+        return replace(self, **parts, fingerprint=_fingerprint(X) if self.complete else "")
 
     def union(self, other: Arrangement) -> Arrangement:
         """This list followed by those patterns of another list that are not in it.

@@ -169,16 +169,35 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         """
         start = perf_counter()
         weights = sample_weight * class_weight
-        keep = weights > 0
+        keep = np.flatnonzero(weights > 0)
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
-        lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
-        units = Units.of(rows, y, loss, weights, self.fit_intercept, self.hidden_bias)
+        whole = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
+        # Equal rows become one and rows are sorted, so that neither repetitions nor the order of rows change the fit.
+        _, first, group = np.unique(np.column_stack([whole, y]), axis=0, return_index=True, return_inverse=True)
+        group = group.ravel()
+        lifted, total = whole[first], np.bincount(group, weights)
+        units = Units.of(rows[first], y[first], loss, total, self.fit_intercept, self.hidden_bias)
         adaptive = self.patterns == "adaptive"
         if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
             adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
         mu = lift_feature_penalty(self.feature_penalty, rows.shape[1], self.hidden_bias)
-        data = (rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units)
-        return self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
+        each = np.bincount(group, sample_weight)
+        data = (rows[first], lifted, y[first], loss, total, each, n_outputs, start, alphas, mu, units)
+        settings = loss, weights, self.fit_intercept, self.hidden_bias
+        # Evidence is about the dual variable in the units of the data that it will be checked with.
+        unit = units.theta / Units.of(rows, y, *settings).theta
+        for fit in self._train_adaptively(*data) if adaptive else self._train_listed(X, keep[first], *data):
+            result, theta = fit.result, fit.certificate.theta
+            share = (weights / total[group]).reshape((-1,) + (1,) * (theta.ndim - 1))
+            intercept = np.asarray(result.intercept)[group] if self.skip_connection else result.intercept
+            evidence = tuple((output, sign, proof.scaled(unit)) for output, sign, proof in fit.certificate.evidence)
+            certificate = replace(fit.certificate, theta=share * theta[group], evidence=evidence)
+            if result.status != "interrupted":
+                graded = Graded.of(fit.network, rows, y, fit.alpha, *settings)
+                certificate = self._prove(graded, certificate, result.coef, start)
+            result = replace(result, theta=share * result.theta[group], intercept=intercept)
+            arrangement = fit.arrangement.rows(group, whole)
+            yield replace(fit, result=result, certificate=certificate, arrangement=arrangement)
 
     def _train_listed(
         self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units
@@ -218,11 +237,8 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 progress.close()
             data = rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias
             graded = _best_network(problem, result, units, data, arrangement)
-            network = graded.network
             certificate = certify_listed(graded, problem.design, result.theta, arrangement)
-            if result.status != "interrupted":
-                certificate = self._prove(graded, certificate, result.coef, start)
-            yield Fit(float(alpha), alpha_max, network, units.result(result), certificate, arrangement)
+            yield Fit(float(alpha), alpha_max, graded.network, units.result(result), certificate, arrangement)
             if self._is_over(result, start):
                 return
             before = (problem.alpha, result)
@@ -234,13 +250,8 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 "patterns='adaptive' needs activation='relu', got 'gated_relu': gates have no best direction."
             )
         previous = self._previous_network(n_outputs, rows)
-        # Equal rows become one and rows are sorted, so that neither repetitions nor the order of rows change the fit.
-        _, first, group = np.unique(np.column_stack([lifted, y]), axis=0, return_index=True, return_inverse=True)
-        group = group.ravel()
-        rows, y = rows[first], y[first]
-        lifted, target, unit = without_dust(units.rows(rows)), without_dust(units.targets(y)), units.weight
-        each, share = weights, weights / np.bincount(group, weights)[group]
-        weights, sample_weight = np.bincount(group, weights), np.bincount(group, sample_weight)
+        lifted, target = without_dust(units.rows(rows)), without_dust(units.targets(y))
+        weight = without_dust(weights / units.weight)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         skip = units.skip(rows) if self.skip_connection else None
         common, kind = (self.fit_intercept, n_outputs, rng), (self.hidden_bias, mu)
@@ -250,44 +261,32 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         if alphas is None:
             even = 0.0
             if self.alpha == "auto":
-                even = search_alpha_max(lifted, target, units.loss, sample_weight / unit, *common, None, *kind)
+                each = sample_weight / units.weight
+                even = search_alpha_max(lifted, target, units.loss, each, *common, None, *kind)
             sequence = [self._alpha(even, weights, sample_weight, units.alpha)]
         else:
             settings = (*common, skip, *kind)
-            alpha_max = search_alpha_max(lifted, target, units.loss, weights / unit, *settings, n_random=1000)
+            alpha_max = search_alpha_max(lifted, target, units.loss, weight, *settings, n_random=1000)
             remembered = no_peaks(lifted)
             sequence = alphas(units.alpha * alpha_max)
         for alpha in sequence:
             solver, progress = self._solver(loss, start, units)
-            data = (
-                lifted,
-                target,
-                units.loss,
-                float(alpha) / units.alpha,
-                weights / unit,
-                self.fit_intercept,
-                n_outputs,
-            )
+            normal = float(f"{alpha / units.alpha:.12g}")
+            data = (lifted, target, units.loss, normal, weight, self.fit_intercept, n_outputs)
             problem, result, found = solve_adaptively(
                 *data, solver, blocks, rng, progress, skip, *kind, alpha_max, remembered
             )
             if progress is not None:
                 progress.close()
             remembered = found.peaks
-            fixed = (self.fit_intercept, self.hidden_bias)
-            graded = _best_network(problem, result, units, (rows, y, float(alpha), loss, weights, *fixed))
-            network = graded.network
+            graded = _best_network(
+                problem, result, units, (rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias)
+            )
             certificate = certify_listed(graded, problem.design, result.theta)
-            arrangement = patterns_of(network, rows[group], hidden_bias=self.hidden_bias)
-            column = share.reshape((-1,) + (1,) * (result.theta.ndim - 1))
-            blocks = blocks_in(problem, result.coef)
-            theta, coef, result = column * certificate.theta[group], result.coef, units.result(result)
-            result = replace(result, theta=column * result.theta[group])
-            certificate = replace(certificate, theta=theta, n_searched=found.n_starts, price_found=found.price)
-            if result.status != "interrupted":
-                graded = Graded.of(network, rows[group], y[group], float(alpha), loss, each, *fixed)
-                certificate = self._prove(graded, certificate, coef, start)
-            yield Fit(float(alpha), units.alpha * found.alpha_max, network, result, certificate, arrangement)
+            certificate = replace(certificate, n_searched=found.n_starts, price_found=found.price)
+            arrangement = patterns_of(graded.network, rows, hidden_bias=self.hidden_bias)
+            blocks, alpha_found = blocks_in(problem, result.coef), units.alpha * found.alpha_max
+            yield Fit(float(alpha), alpha_found, graded.network, units.result(result), certificate, arrangement)
             if self._is_over(result, start):
                 return
 
@@ -369,13 +368,13 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _arrangement(self, X, lifted, keep):
-        """The list of patterns that ``patterns`` asks for."""
+        """The list of patterns that ``patterns`` asks for, of the rows ``lifted``, which are those at ``keep`` of X."""
         if isinstance(self.patterns, Arrangement):
             given = self.patterns
             whole = np.column_stack([X, np.ones(len(X))]) if self.hidden_bias != "none" else X
-            if given.n_samples != len(keep) or len(given.gates) != lifted.shape[1]:
+            if given.n_samples != len(X) or len(given.gates) != lifted.shape[1]:
                 raise ValueError(
-                    f"patterns must be an Arrangement of {len(keep)} samples and {lifted.shape[1]} gate rows"
+                    f"patterns must be an Arrangement of {len(X)} samples and {lifted.shape[1]} gate rows"
                     f"{' (the features and a ones column, for hidden_bias=' + repr(self.hidden_bias) + ')'}, got one "
                     f"of {given.n_samples} samples and {len(given.gates)} gate rows."
                 )
@@ -384,7 +383,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                     "patterns must be an Arrangement of the X of this fit, got one of other data: its gates do not "
                     "give its patterns on X, or it is complete for another X."
                 )
-            return given if keep.all() else given.rows(keep)
+            return given.rows(keep, lifted)
         random_state = check_random_state(self.random_state)
         exact = self.patterns == "exact"
         if self.patterns == "auto":

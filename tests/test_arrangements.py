@@ -350,11 +350,11 @@ def test_from_gates_rejects_shapes(gates):
 @pytest.mark.parametrize("keep", [np.array([0, 2, 5]), np.array([6, 1]), np.arange(7) % 2 == 0])
 def test_rows(keep):
     X = np.random.default_rng(0).standard_normal((7, 3))
-    part = enumerate_patterns(X).rows(keep)
-    assert part.complete
+    part = enumerate_patterns(X).rows(keep, X[keep])
+    assert part.complete and part.belongs_to(X[keep]) and not part.belongs_to(X)
     assert as_set(part) == as_set(enumerate_patterns(X[keep]))
     check_cells(part, X[keep])
-    assert not sample_patterns(X, 10, random_state=0).rows(keep).complete
+    assert not sample_patterns(X, 10, random_state=0).rows(keep, X[keep]).complete
 
 
 def test_union():

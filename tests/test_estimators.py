@@ -748,19 +748,54 @@ def test_adaptive_agrees_with_the_complete_list(task, hidden_bias, skip):
     assert found.certificate_.objective <= best * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("hidden_bias", ["penalized", "free"])
-def test_adaptive_takes_repetitions_for_weights_and_any_order(hidden_bias):
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(patterns="adaptive"),
+        dict(patterns="adaptive", hidden_bias="free", skip_connection=True),
+        dict(patterns="exact"),
+        dict(patterns="exact", skip_connection=True),
+        # 344 patterns of the distinct rows, and 1,642 if each copy counted.
+        dict(patterns="auto", n_patterns=1000),
+        dict(patterns="sampled", solver="fista"),
+        dict(patterns="sampled", activation="gated_relu"),
+    ],
+)
+@pytest.mark.parametrize("task", ["regressor", "three"])
+def test_repetitions_are_weights_and_any_order_will_do(task, options):
+    X, y = draw(task, n=24, d=2)
+    times = np.random.default_rng(1).integers(0, 4, len(y))
+    options = dict(alpha="auto", tol=1e-3) | options
+    weighted = make(task, **options).fit(X, y, sample_weight=times)
+    order = np.random.default_rng(2).permutation(np.repeat(np.arange(len(y)), times))
+    repeated = make(task, **options).fit(X[order], y[order])
+    assert repeated.alpha_ == weighted.alpha_
+    np.testing.assert_array_equal(repeated.network_.hidden_weights, weighted.network_.hidden_weights)
+    np.testing.assert_array_equal(repeated.predict(X), weighted.predict(X))
+    # What belongs to rows belongs to them as they came: dual points, patterns and evidence.
+    for model, rows, target, s in (
+        (weighted, X[times > 0], y[times > 0], times[times > 0]),
+        (repeated, X[order], y[order], None),
+    ):
+        certificate = model.certificate_
+        assert certificate.theta.shape == model.result_.theta.shape and len(certificate.theta) == len(rows)
+        assert abs(certificate.theta.sum()) <= 1e-9 * np.abs(certificate.theta).sum()
+        if certificate.scope == "global":
+            assert np.isclose(certificate.verify(rows, target, s), certificate.lower_bound, rtol=1e-9)
+        lifted = np.column_stack([rows, np.ones(len(rows))])
+        assert model.arrangement_.belongs_to(lifted)
+        if options["patterns"] != "adaptive":
+            again = make(task, **options | dict(patterns=model.arrangement_)).fit(rows, target, s)
+            np.testing.assert_array_equal(again.network_.hidden_weights, weighted.network_.hidden_weights)
+
+
+def test_the_dual_point_of_merged_rows_is_minus_the_gradient_of_each():
     X, y = draw("regressor", n=30)
     weights = np.random.default_rng(1).integers(1, 4, len(y))
-    options = dict(patterns="adaptive", hidden_bias=hidden_bias, tol=1e-5)
-    weighted = make("regressor", **options).fit(X, y, sample_weight=weights)
-    order = np.random.default_rng(2).permutation(np.repeat(np.arange(len(y)), weights))
-    repeated = make("regressor", **options).fit(X[order], y[order])
-    np.testing.assert_array_equal(repeated.network_.hidden_weights, weighted.network_.hidden_weights)
-    # The dual point belongs to the rows as they came: minus the weighted residual, scaled into feasibility.
-    for model, rows, target, s in ((weighted, X, y, weights), (repeated, X[order], y[order], 1)):
+    order = np.repeat(np.arange(len(y)), weights)
+    for rows, target, s in ((X, y, weights), (X[order], y[order], np.ones(len(order)))):
+        model = make("regressor", patterns="adaptive", tol=1e-5).fit(rows, target, s)
         theta = s * (target - model.predict(rows))
-        assert model.certificate_.theta.shape == target.shape
         np.testing.assert_allclose(model.certificate_.theta, theta, atol=0.02 * np.abs(theta).max())
 
 

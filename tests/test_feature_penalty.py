@@ -33,7 +33,11 @@ def textbook(X, y, alpha, mu, activation="relu", bias=True, skip=False, loss="sq
     n, d = X.shape
     X1 = np.column_stack([X, np.ones(n)]) if bias else X
     c, s, z, penalty, constraints = cp.Variable(), cp.Variable(d), 0, 0, []
-    for pattern in enumerate_patterns(X1).patterns.T:
+    patterns = enumerate_patterns(X1).patterns.T
+    if activation == "gated_relu":
+        # The gate 0 is open everywhere.
+        patterns = np.unique(np.vstack([patterns, np.ones((1, n), dtype=bool)]), axis=0)
+    for pattern in patterns:
         for sign in (1, -1) if activation == "relu" else (1,):
             v = cp.Variable(X1.shape[1])
             z = z + cp.multiply(sign * pattern.astype(float), X1 @ v)
