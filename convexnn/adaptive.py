@@ -294,7 +294,7 @@ def solve_adaptively(
             for n_random, least, n_generations, worth in [QUICK, *thorough]:
                 theta = anchor if gap <= solver.tol else result.theta
                 largest, looked, new = price(theta, blocks, n_random, max(few, least), n_generations, worth)
-                bound = problem.dual_value(theta * min(1.0, alpha / max(largest, 1e-300)))
+                bound = problem.dual_value(theta * (alpha / max(alpha, largest)))
                 if bound > lower or theta is anchor:
                     lower, anchor = bound, theta
                     seen = replace(seen, n_starts=looked, price=largest / alpha)

@@ -41,10 +41,12 @@ FREE_SHARE = 1e-3
 # For sums of squares, which are loose where the bias outweighs the features: the best of 0.001 to 0.75 on diabetes.
 FREE_SHARE_SQUARES = 0.6
 # Prices that are stored and recomputed may differ by this share of alpha; the bound follows the recomputed ones.
-AGREE = 1e-6
+AGREE = 1e-7
+# Products of theta with the unpenalised terms are zero but for rounding up to this share of the sums of their sizes.
+ORTHOGONAL = 1e-9
 # How many rounding errors of its terms a sum may be off by, and how far a stored bound may be above the recomputed one
 # in units of the gap between that and the objective.
-TERMS, GAP_SHARE = 8.0, 1e-6
+TERMS, GAP_SHARE = 8.0, 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,11 +233,20 @@ class Certificate:
         _agree("objective", self.objective, graded.objective, graded.rounding)
         price = max(self._checked_bound(graded, theta, *part) for part in self._covering(graded))
         _agree("price", self.price, price / graded.normal.alpha, AGREE)
+        if not price <= graded.normal.alpha * (1 + AGREE):
+            raise ValueError(f"theta must be feasible, got a price of {price / graded.normal.alpha:.9g} alpha.")
+        columns, left = _products(graded.normal, theta)
+        size = np.abs(theta) + np.abs(graded.normal.null_model[1])
+        if not (np.abs(left) <= ORTHOGONAL * (np.abs(columns).T @ size.reshape(len(theta), -1))).all():
+            raise ValueError(
+                f"theta must be orthogonal to the unpenalised terms, got inner products up to {np.abs(left).max():.3g}."
+            )
         found = graded.lower_bound(theta, price)
         if not np.isfinite(found):
-            raise ValueError("theta must be orthogonal to the unpenalised terms and inside the domain of the loss.")
-        share = GAP_SHARE * max(graded.objective - found, 0.0)
-        if not self.lower_bound <= found + share + graded.dual_rounding(theta):
+            raise ValueError("theta must lie inside the domain of the loss, got one without a dual value.")
+        tolerance = GAP_SHARE * max(graded.objective - found, 0.0) + graded.dual_rounding(theta)
+        tolerance += found * graded.normal.price_rounding(theta) / graded.normal.alpha
+        if not abs(self.lower_bound - found) <= tolerance:
             raise ValueError(f"lower_bound is stored as {self.lower_bound:.12g}, but recomputed as {found:.12g}.")
         if not found <= graded.objective + graded.rounding:
             raise ValueError(f"lower_bound must not be above the objective {graded.objective:.12g}, got {found:.12g}.")
@@ -360,13 +371,15 @@ class Graded:
             # Biases up to the length of the longest row beside weights of length 1.
             lengths = lengths + lengths.max()
         reach = lengths @ np.abs(away).reshape(len(away), -1)
-        size = min(1.0, problem.alpha / max(price + 2 * float(np.max(reach, initial=0.0)), 1e-300))
+        size = problem.alpha / max(problem.alpha, price + 2 * float(np.max(reach, initial=0.0)))
         if not (np.isfinite(size) and np.isfinite(price)):
             return -np.inf
         value = problem.dual_value(size * theta)
         moved = problem.dual_value(size * (theta - away)) if away.any() else value
         bound = min(value, moved) - abs(value - moved)
-        return max(self.units.factor * bound - self.dual_rounding(theta), 0.0) if np.isfinite(bound) else -np.inf
+        if not np.isfinite(bound):
+            return -np.inf
+        return max(float(self.units.factor * bound - self.dual_rounding(theta)), 0.0)
 
     def dual_rounding(self, theta: NDArray) -> float:
         """What rounding errors may make of the dual value, in the units of the user."""
@@ -379,21 +392,29 @@ class Graded:
         return self.units.factor * TERMS * EPS * len(theta) ** 0.5 * total
 
 
-def _to_orthogonal(problem: Problem, theta: NDArray) -> NDArray:
-    """The shortest vector whose difference to theta is orthogonal to the unpenalised terms, from products with them as
-    they are, summed in extended precision; the entries that may not move do not."""
+def _products(problem: Problem, theta: NDArray) -> tuple[NDArray, NDArray]:
+    """The unpenalised columns at a largest entry of 1, and their products with theta in extended precision."""
     columns = np.ones((len(theta), int(problem.fit_intercept)))
     if problem.skip is not None:
         columns = np.column_stack([columns, problem.skip])
+    columns = columns / np.maximum(np.abs(columns).max(axis=0, initial=0.0), 1e-300)
+    return columns, (columns.astype(np.longdouble).T @ theta.reshape(len(theta), -1)).astype(float)
+
+
+def _to_orthogonal(problem: Problem, theta: NDArray) -> NDArray:
+    """The shortest vector whose difference to theta is orthogonal to the unpenalised terms, from products with them as
+    they are, summed in extended precision; the entries that may not move do not."""
+    columns, left = _products(problem, theta)
     if not columns.size:
         return np.zeros_like(theta)
-    columns = columns / np.maximum(np.abs(columns).max(axis=0), 1e-300)
-    left = (columns.astype(np.longdouble).T @ theta.reshape(len(theta), -1)).astype(float)
     free = np.full(len(theta), True)
     for _ in range(3):
         U, singular, Vt = np.linalg.svd(columns * free[:, None], full_matrices=False)
         keep = singular > dependent(columns) * singular.max(initial=0.0)
-        away = (U[:, keep] @ ((Vt[keep] @ left) / singular[keep, None])).reshape(theta.shape)
+        away = U[:, keep] @ ((Vt[keep] @ left) / singular[keep, None])
+        # A loss of several outputs sees differences only: the rows of theta sum to zero, and so do those of away.
+        away = (away - away.mean(axis=1, keepdims=True) * (theta.ndim > 1)) * free[:, None]
+        away = away.reshape(theta.shape)
         if np.isfinite(problem.dual_value(theta - away)) or not np.isfinite(problem.dual_value(theta)):
             break
         s = problem.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
@@ -582,9 +603,9 @@ def prove(
     start = perf_counter()
     problem, hidden_bias = graded.normal, graded.hidden_bias
     rows, mu = problem.design.X, problem.penalty.feature_penalty
-    # What is longer is no dual variable of these data.
+    # What is longer is no dual variable of these data, what is shorter is zero.
     size = float(np.abs(theta).max(initial=0.0))
-    theta = theta / max(size / 1e100, 1.0)
+    theta = theta / max(size / 1e100, 1.0) if size > 1e-100 else np.zeros_like(theta)
     if problem.free.shape[1]:
         theta = problem.dual_bound(theta)[1]
     rank, count = _size(rows)
@@ -686,7 +707,7 @@ def _both_signs(theta: NDArray, bounded) -> tuple:
 def _feasible(graded: Graded, theta: NDArray, evidence: tuple) -> tuple[NDArray, tuple]:
     """theta shortened until the proved bound of its prices is alpha, and the evidence for that."""
     price = max(proof.bound for _, _, proof in evidence)
-    size = min(1.0, graded.normal.alpha / max(price, 1e-300)) if np.isfinite(price) else 0.0
+    size = graded.normal.alpha / max(graded.normal.alpha, price) if np.isfinite(price) else 0.0
     if not np.isfinite(graded.lower_bound(size * theta, graded.normal.alpha)):
         size = 0.0
     if size == 0.0:

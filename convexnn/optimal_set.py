@@ -459,7 +459,7 @@ def optimal_set(
     cells, t, pairs, theta, highest, n_patterns = optimal_neurons(
         *kind, blocks, listed, np.random.default_rng(random_state), tol
     )
-    bound = problem.dual_value(problem.dual_bound(theta)[1] * min(1.0, alpha / max(highest, 1e-300)))
+    bound = problem.dual_value(problem.dual_bound(theta)[1] * (alpha / max(alpha, highest)))
     neurons = unit_neurons(network, *kind, cells, listed)
     shape = len(X), network.n_outputs, len(t)
     phi = neurons.hidden(X)[:, None, :] * neurons.output_weights.reshape(len(t), network.n_outputs).T

@@ -477,7 +477,7 @@ class Problem:
         for share in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6):
             if np.isfinite(bound):
                 break
-            anchor = self.null_model[1] * min(1.0, self.alpha / max(self.alpha_max, 1e-300))
+            anchor = self.null_model[1] * (self.alpha / max(self.alpha, self.alpha_max))
             mixed = (1 - share) * theta + share * anchor
             bound, theta = (value, mixed) if np.isfinite(value := self.dual_value(mixed)) else (bound, theta)
         if self.skip is not None and not bound >= 0.0:

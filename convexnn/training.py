@@ -214,7 +214,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         skip = units.skip(rows) if self.skip_connection else None
         fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
         normal = without_dust(units.rows(rows)), without_dust(units.targets(y)), arrangement, units.loss
-        problem = lift(activation, *normal, 1.0, without_dust(weights / units.weight), *fixed)
+        problem = lift(activation, *normal, 1.0, weights / units.weight, *fixed)
         alpha_max, even = units.alpha * problem.alpha_max, 0.0
         if self.alpha == "auto":
             even = replace(problem, sample_weight=sample_weight / units.weight, skip=None).alpha_max
@@ -251,7 +251,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             )
         previous = self._previous_network(n_outputs, rows)
         lifted, target = without_dust(units.rows(rows)), without_dust(units.targets(y))
-        weight = without_dust(weights / units.weight)
+        weight = weights / units.weight
         rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         skip = units.skip(rows) if self.skip_connection else None
         common, kind = (self.fit_intercept, n_outputs, rng), (self.hidden_bias, mu)

@@ -6,13 +6,12 @@ With rows x = rho x', targets y = o + tau y', weights s = sigma s' and a loss l(
 
     v = (tau / rho) v',   c = o + tau c',   theta = (phi sigma / tau) theta',   alpha = (rho phi sigma / tau) alpha'.
 
-The units are powers of four, so that they and their square roots multiply without rounding.
+sigma is a power of two, and so is phi / tau for losses whose dual variable has bounds: what lies on a bound stays there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +42,8 @@ class Units:
         and of neurons with free biases.
     loss : Loss
         l'.
-    factor : float
-        phi sigma, the unit of the objective.
+    loss_factor : float
+        phi.
     hidden_bias : {"penalized", "free", "none"}
         With "free" the ones column keeps its length.
     """
@@ -55,7 +54,7 @@ class Units:
     origin: float
     center: NDArray[np.float64]
     loss: Loss
-    factor: float
+    loss_factor: float
     hidden_bias: str
 
     @classmethod
@@ -88,7 +87,7 @@ class Units:
         ValueError
             When features, targets or weights are so large or small that their squares leave double precision.
         """
-        weight = _unit(sample_weight.max())
+        weight = float(2.0 ** np.round(np.log2(_checked("sample_weight", "weights", float(sample_weight.max())))))
         share = sample_weight / weight
         center = np.zeros(X.shape[1])
         if fit_intercept:
@@ -97,27 +96,31 @@ class Units:
         rows = X - center if hidden_bias == "free" else X
         if hidden_bias == "penalized":
             rows = np.column_stack([X, np.ones(len(X))])
-        row = _checked("X", "features", _unit(_root_mean_square(rows, share)))
+        row = _checked("X", "features", _root_mean_square(rows, share) or 1.0)
         target, origin = 1.0, 0.0
         if hasattr(loss, "in_units"):
             if fit_intercept:
                 origin = float(y[np.abs(y - _mean(y, share)).argmin()])
-            target = _checked("y", "targets", _unit(_root_mean_square(_less(y, origin), share)))
+            target = _checked("y", "targets", _root_mean_square(_less(y, origin), share) or 1.0)
             loss, factor = loss.in_units(target)
         else:
             factor = 1.0
-        _checked("sample_weight", "weights", weight)
-        return cls(row, target, weight, origin, center, loss, factor * weight, hidden_bias)
+        return cls(row, target, weight, origin, center, loss, factor, hidden_bias)
+
+    @property
+    def factor(self) -> float:
+        """The unit of the objective, phi sigma."""
+        return self.loss_factor * self.weight
 
     @property
     def alpha(self) -> float:
         """The unit of alpha, and of prices."""
-        return self.row * (self.factor / self.target)
+        return self.row * self.theta
 
     @property
     def theta(self) -> float:
         """The unit of the dual variable."""
-        return self.factor / self.target
+        return self.loss_factor / self.target * self.weight
 
     def rows(self, X: NDArray) -> NDArray:
         """The rows x' that neurons see, with their ones column.
@@ -245,11 +248,6 @@ def _root_mean_square(values: NDArray, weights: NDArray) -> float:
     if size in (0.0, np.inf):
         return size
     return size * float(np.sqrt(_mean((values / size) ** 2, weights).mean()))
-
-
-def _unit(size: float) -> float:
-    """The power of four next to a size, 1 for zero."""
-    return size if 0 < size < np.inf else 1.0 if size == 0 else np.inf
 
 
 def _checked(argument: str, what: str, unit: float) -> float:

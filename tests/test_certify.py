@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, branching, certify, relaxation, scenario_bound
 from convexnn import adaptive as column_generation
-from convexnn.certificate import METHODS, Enumeration
+from convexnn.certificate import METHODS, Enumeration, Graded
 from convexnn.losses import LOSSES
 from convexnn.pricing import no_peaks, search
 
@@ -439,11 +439,11 @@ def test_touching_points_and_vanishing_matrices_that_matter(loss):
     counts = {"above": [0, 0], "below": [0, 0], "W": [0, 0]}
     for k, (output, sign, proof) in enumerate(certificate.evidence[:2]):
         t = sign * certificate.theta.reshape(12, -1)[:, output]
-        for name, used in (("above", np.append(t > 1e-6, True)), ("below", t < -1e-6)):
+        for name, used in (("above", np.append(t > 1e-4, True)), ("below", t < -1e-4)):
             nodes = getattr(proof, name)
             for place in np.ndindex(nodes.shape):
                 other = nodes.copy()
-                other[place] *= 0.97
+                other[place] *= 0.8
                 same = accepted(with_evidence(certificate, k, **{name: other}), X, y, certificate)
                 # A point that is not used does not matter, one that is does; the last one, of no sample, may.
                 assert same == (not used[place[0]]) or not used[place[0]] or nodes[place] <= 2e-3 or place[0] == 12
@@ -501,12 +501,12 @@ def test_forgeries_that_fit_together():
     X, y, certificate = sound("enumeration")
 
     def forge(theta, hidden_bias="penalized", activation="relu", like=certificate, **changes):
-        rows = np.column_stack([X, np.ones(12)])
-        evidence = []
+        graded = Graded.of(like.network, X, y, like.alpha, "squared", None, True, hidden_bias)
+        rows, evidence = graded.normal.design.X, []
         for sign in (1, -1):
             blank = Enumeration(activation, hidden_bias, 0.0)
-            evidence.append((0, sign, replace(blank, bound=blank.check(rows, sign * theta))))
-        price = max(proof.bound for *_, proof in evidence) / like.alpha
+            evidence.append((0, sign, replace(blank, bound=blank.check(rows, sign * theta / graded.units.theta))))
+        price = max(proof.bound for *_, proof in evidence) / graded.normal.alpha
         bound = float(np.sum(y * theta - theta**2 / 2))
         return replace(like, theta=theta, evidence=tuple(evidence), price=price, lower_bound=bound, **changes)
 
@@ -695,7 +695,7 @@ def test_the_same_seed_gives_the_same_certificate(method):
 def test_pickled_and_printed(method, loss):
     X, y, certificate = sound(method, loss)
     again = pickle.loads(pickle.dumps(certificate))
-    assert again.verify(X, y) == certificate.lower_bound
+    assert np.isclose(again.verify(X, y), certificate.lower_bound, rtol=1e-12)
     text, details = str(certificate), repr(certificate)
     assert "any width" in text and f"{certificate.lower_bound:.6g}" in text and len(text) < 400
     assert "\n" not in details and "array" not in details and len(details) < 700
