@@ -348,10 +348,13 @@ class Oracle:
     def dearest(self, theta, floor):
         """Neurons of price above floor, dearest first, and the largest price; theta has shape (n, n_outputs)."""
         number = float if self.plain else Decimal
-        masks, turns = (
-            (self.masks.astype(number), self.turns.astype(number)) if self.plain else (self.masks, self.turns)
-        )
-        found, largest = [], ZERO
+        masks, turns = self.masks, self.turns
+        if self.plain:
+            masks, turns = masks.astype(float), turns.astype(float)
+        size = max(abs(theta.ravel()))
+        if not size:
+            return [], ZERO
+        theta, floor, found, largest = theta / size, floor / size, [], ZERO
         for output, column in enumerate(theta.T):
             for sign in (1,) if self.setting.gated else (1, -1):
                 t = sign * (column.astype(float) if self.plain else column)
@@ -375,7 +378,7 @@ class Oracle:
                 neurons.append(neuron)
             if len(neurons) == ADDED:
                 break
-        return neurons, largest
+        return neurons, largest * size
 
     def _candidates(self, t, price, masks, turns):
         """Directions in faces, at least one of them the dearest: price, face, coordinates and cell of each."""
