@@ -10,32 +10,45 @@ bounds   No lower bound of scope "global" is above the objective of any network 
          objective plus its rounding: what the sum of its losses grows by when every prediction is eight units in the
          last place of its size (|prediction| + |target|) off. The objective that a certificate states is that of its
          network, to the same accuracy, where the size counts all summands of a prediction.
+verify   ``Certificate.verify`` accepts what was found, and refuses forgeries: a bound above what was proved by a
+         millionth of the gap (or a thousand times rounding), or above the objective; theta moved along the unpenalised
+         terms where that raises the bound; prices and evidence of something else; NaN anywhere.
+fits     No fit ends above the best constant, or optimal in word only; none warns of arithmetic; (X, c y) and, where no
+         norm holds a bias, (c X, y) with alpha scaled alike give the same predictions, or a refusal.
+
+A ValueError that names an argument is a refusal; any other exception and any warning is a counterexample, and so is a
+case that takes more than ten seconds or four gigabytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import resource
 import signal
 import sys
 import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal, localcontext
 from functools import cached_property
 from time import perf_counter
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks.oracle import CLASSES, PRECISION, REAL, SIGNS, Oracle, Setting, exact
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, certify
+from convexnn.certificate import Enumeration
 from convexnn.losses import LOSSES
 from convexnn.univariate import ReLUSplineRegressor
 
 #: By how much of an objective a bound may be above it, beside rounding.
 EXCESS = Decimal("1e-9")
+#: Share of the objective of the best constant below which there is nothing left to explain.
+NEGLIGIBLE = Decimal("1e-12")
 #: What a case is made of; options that come first are simplest, and repeated ones are drawn more often.
 INGREDIENTS = {
     "n": (1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7),
@@ -281,6 +294,61 @@ class Case:
             **limits,
         )
 
+    def objective_of(self, network):
+        """Objective of a network of doubles as a decimal, and its predictions."""
+        return self.setting.objective(self.alpha, *self._weights(network), self._gates(network))
+
+    def rounding_of(self, network):
+        """What double precision may add to the objective of a network, by the sizes of all summands of predictions."""
+        with localcontext(PRECISION):
+            W, b, a, c, s = (None if part is None else abs(exact(part)) for part in self._weights(network))
+            X = abs(exact(self.setting.X))
+            sizes = c + ((X @ W.T + b) @ a if len(W) else 0) + (0 if s is None else X @ s)
+            _, z = self.objective_of(network)
+            return float(self.setting.rounding(z, sizes))
+
+    def rounding_at(self, theta):
+        """What double precision may add to the dual value at theta, a sum of products of theta and targets."""
+        one = self.setting
+        sizes = np.abs(one.y) if self.loss in REAL else np.ones(len(one.y))
+        theta = np.abs(theta).reshape(len(sizes), -1).sum(axis=1)
+        return float(8 * np.finfo(float).eps * (theta @ sizes + theta @ (theta / one.weight)))
+
+    @staticmethod
+    def _weights(network):
+        both = (network.hidden_weights, network.hidden_biases, network.output_weights, network.output_bias)
+        return *both, network.skip_weights
+
+    def _gates(self, network):
+        if network.gate_weights is None:
+            return None
+        return (self.setting.X @ network.gate_weights.T + network.gate_biases >= 0).T
+
+    @property
+    def other_units(self):
+        """Factors of X and y under which the fit must not change, where predictions are unique."""
+        if self.loss not in ("squared", "log_loss", *CLASSES):
+            return
+        c = UNITS[self.seed % len(UNITS)]
+        if self.loss == "squared":
+            yield f"y * {c:g}", 1.0, c
+        if self.hidden_bias != "penalized":
+            yield f"X * {c:g}", c, 1.0
+
+    def trained(self, x_factor, y_factor):
+        """The model of the data in other units."""
+        X, y, weights = self.data
+        model = clone(self.model)
+        if self.maker != "spline":
+            model.set_params(max_time=None, certify="auto", **self.patterns)
+        return model.set_params(alpha=self.alpha * x_factor * y_factor).fit(X * x_factor, y * y_factor, weights)
+
+    @property
+    def patterns(self):
+        """How patterns are listed by a fit that is to be checked as a fit."""
+        searched = self.maker in ("adaptive", "certify") and np.isfinite(LOSSES[self.loss].lipschitz)
+        return dict(patterns="adaptive" if searched else "exact")
+
 
 # The checks: each yields what is wrong, in words.
 
@@ -298,24 +366,138 @@ def check_bounds(case):
             yield f"bound is {bound}"
         elif Decimal(bound) > value + allowed:
             yield f"bound {bound:.12g} above a network of {float(value):.12g} (by {float(Decimal(bound) - value):.2e})"
-        network, X = certificate.network, case.setting.X
-        gates = None
-        if network.gate_weights is not None:
-            gates = (X @ network.gate_weights.T + network.gate_biases >= 0).T
-        weights = (network.hidden_weights, network.hidden_biases, network.output_weights, network.output_bias)
-        value, z = case.setting.objective(case.alpha, *weights, network.skip_weights, gates)
-        W, b, a, c = (abs(exact(part)) for part in weights)
-        X = abs(exact(X))
-        sizes = c + ((X @ W.T + b) @ a if len(W) else 0)
-        sizes = sizes if network.skip_weights is None else sizes + X @ abs(exact(network.skip_weights))
-        allowed = EXCESS * value + case.setting.rounding(z, sizes)
+        value, _ = case.objective_of(certificate.network)
+        allowed = EXCESS * value + Decimal(case.rounding_of(certificate.network))
         if not abs(Decimal(certificate.objective) - value) <= allowed:
             yield f"objective {certificate.objective:.12g}, of the network {float(value):.12g}"
 
 
-CHECKS = {"bounds": check_bounds}
+def check_verify(case):
+    """Honest certificates are accepted, forgeries refused."""
+    certificate, (X, y, weights) = case.certificate, case.data
+    if certificate.scope != "global":
+        return
+    try:
+        certificate.verify(X, y, weights)
+    except ValueError as error:
+        yield f"an honest certificate is refused: {error}"
+        return
+    for words, forged in forgeries(case, certificate):
+        try:
+            forged.verify(X, y, weights)
+        except ValueError:
+            continue
+        yield f"a forgery is accepted: {words}"
+
+
+def forgeries(case, certificate):
+    """Certificates that say what is not so, and how they do."""
+    gap = certificate.objective - certificate.lower_bound
+    rounding = 1e3 * (case.rounding_of(certificate.network) + case.rounding_at(certificate.theta))
+    step = max(1e-6 * gap, rounding)
+    nan = float("nan")
+    yield "lower_bound restated", replace(certificate, lower_bound=certificate.lower_bound + step)
+    yield "lower_bound above objective", replace(certificate, lower_bound=certificate.objective + step)
+    if gap > rounding:
+        yield "objective restated", replace(certificate, objective=certificate.lower_bound)
+    for name in ("objective", "lower_bound", "price", "alpha"):
+        yield f"{name} is NaN", replace(certificate, **{name: nan})
+    theta = certificate.theta.copy()
+    theta.flat[0] = nan
+    yield "theta holds NaN", replace(certificate, theta=theta)
+    if certificate.price > 1e-3:
+        yield "price restated", replace(certificate, price=0.9 * certificate.price)
+    if not certificate.evidence:
+        return
+    yield "evidence left out", replace(certificate, evidence=certificate.evidence[1:])
+    output, sign, proof = certificate.evidence[0]
+    yield (
+        "evidence is NaN",
+        replace(certificate, evidence=((output, sign, proof.scaled(nan)), *certificate.evidence[1:])),
+    )
+    bounds = {(output, sign): proof.bound for output, sign, proof in certificate.evidence}
+    if any(abs(bounds[k, 1] - bounds[k, -1]) > 1e-6 * case.alpha for k, _ in bounds):
+        other = tuple((output, -sign, proof) for output, sign, proof in certificate.evidence)
+        yield "evidence of another sign", replace(certificate, evidence=other)
+    if all(isinstance(proof, Enumeration) for *_, proof in certificate.evidence) and case.loss == "squared":
+        yield from _moved(case, certificate, rounding)
+
+
+def _moved(case, certificate, rounding):
+    """Half of theta, moved along each unpenalised term until the dual value rises by a thousandth of its gap."""
+    one = case.setting
+    X, y, w = one.X, one.y, one.weight
+    rows = X if case.hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
+    free = [("constant", np.ones(len(X)))] * case.intercept + [("feature", column) for column in X.T] * case.skip
+    theta = certificate.theta / 2
+    value = theta @ (y - theta / w / 2)
+    for name, column in free:
+        if not column.any() or case.hidden_bias == "free":
+            continue
+        column = column / np.abs(column).max()
+        slope = column @ (y - theta / w)
+        gain = max(1e-3 * (certificate.objective - value), rounding)
+        if not slope or not np.isfinite(gain / slope):
+            continue
+        moved = theta + gain / slope * column
+        # Where rounding of the products hides the move nobody can tell.
+        if abs(moved @ column) <= 1e3 * np.finfo(float).eps * (np.abs(moved) @ np.abs(column)):
+            continue
+        evidence = tuple(
+            (output, sign, replace(proof, bound=proof.check(rows, sign * moved)))
+            for output, sign, proof in certificate.evidence
+        )
+        price = max(proof.bound for *_, proof in evidence) / case.alpha
+        bound = float(moved @ (y - moved / w / 2))
+        words = f"theta moved along the {name}: a bound of {bound:.6g} after {value:.6g}"
+        yield words, replace(certificate, theta=moved, lower_bound=bound, price=price, evidence=evidence)
+
+
+def check_fits(case):
+    """No fit is above the best constant, or optimal in word only, and units do not matter."""
+    model = case.trained(1.0, 1.0)
+    network, certificate = model.network_, model.certificate_
+    value, z = case.objective_of(network)
+    with localcontext(PRECISION):
+        allowed = Decimal(case.rounding_of(network))
+        constant, at = Oracle(replace(case.setting, skip=False)).constant
+        allowed += EXCESS * constant + case.setting.rounding(at)
+        if not value <= constant + allowed:
+            yield f"objective {float(value):.12g}, above the {float(constant):.12g} of the best constant"
+        if model.result_.status == "optimal":
+            complete = certificate.scope == "global" and not certificate.n_searched
+            # A search may miss what a list cannot; a hundredth is no longer the tolerance.
+            share = Decimal(2 * model.tol if complete else 0.01)
+            best = case.best.value
+            # What is left of a fit that is perfect but for a millionth of the spread is negligible.
+            allowed = Decimal(case.rounding_of(network)) + case.setting.rounding(case.best.predictions)
+            allowed += NEGLIGIBLE * constant
+            if not value <= best * (1 + share) + allowed:
+                yield f"optimal in word: objective {float(value):.12g}, of a network {float(best):.12g}"
+            gap = certificate.relative_gap if complete else model.result_.history[-1]["relative_gap"]
+            if complete and not gap * certificate.objective <= model.tol * certificate.objective + float(allowed):
+                yield f"optimal in word: a relative gap of {gap:.2e} at tol {model.tol:g}"
+    predictions = z.astype(float)
+    for name, x_factor, y_factor in case.other_units:
+        try:
+            again = case.trained(x_factor, y_factor).network_
+        except ValueError as error:
+            if type(error) is not ValueError or not NAMED.search(str(error)):
+                yield f"{name}: {type(error).__name__}: {error}"
+            continue
+        moved = again.predict(case.setting.X * x_factor) / y_factor
+        off = np.abs(moved - predictions).max() / (np.abs(predictions).max() or 1.0)
+        if not off <= 1e-6:
+            yield f"{name}: predictions differ by {off:.1e}"
+
+
+CHECKS = {"bounds": check_bounds, "verify": check_verify, "fits": check_fits}
+#: Units that a fit is tried in, powers of two and others.
+UNITS = (2.0**-20, 1e-6, 1e4, 2.0**40, 3.0, 1e-10, 1e-100, 1e100, 1e10)
 #: Seconds after which a case is a finding; it takes some hundredths.
 LIMIT = 10
+#: Bytes that a process may take.
+MEMORY = 4 << 30
 #: A refusal says which argument it is about.
 NAMED = re.compile(r"\b(X|y|alpha|sample_weight|theta|network|method|loss|hidden_bias|patterns|features?(_penalty)?)\b")
 
@@ -342,8 +524,13 @@ def examine(case, kinds):
             found.append((kind, f"{type(error).__name__}: {error}"))
         finally:
             signal.alarm(0)
+        said = [one for one in said if not issubclass(one.category, UserWarning)]
         found += [(kind, f"{one.category.__name__}: {one.message} ({one.filename}:{one.lineno})") for one in said[:1]]
     return found
+
+
+def _limit_memory():
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def _one(seed, kinds):
@@ -370,7 +557,7 @@ def main(argv=None):
         return int(any(kind != "refused" for kind, _ in found))
     seeds = range(args.seed, args.seed + args.cases)
     ran, wrong, refused, times = Counter(), Counter(), 0, []
-    with ProcessPoolExecutor(args.jobs) as pool:
+    with ProcessPoolExecutor(args.jobs, initializer=_limit_memory) as pool:
         for seed, maker, method, found, seconds in pool.map(_one, seeds, [kinds] * len(seeds), chunksize=10):
             label = f"{maker} {method}".strip()
             ran[label] += 1

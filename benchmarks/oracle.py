@@ -473,6 +473,11 @@ class Oracle:
     # What is asked for
 
     @property
+    def constant(self):
+        """Objective and predictions without neurons."""
+        return self.setting.objective(0.0, **self._null[0])
+
+    @property
     def alpha_max(self) -> float:
         """The largest price where there are no neurons; 0 where the unpenalised terms fit to rounding."""
         with localcontext(PRECISION):
