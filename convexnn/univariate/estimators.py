@@ -28,9 +28,9 @@ SPLINE_LOSSES = ("squared", "huber")
 #: Larger than any alpha_max, and 0 times it is 0.
 NO_KNOTS = 1e300
 #: Why a network can be worse than the spline that it stands for.
-FAR = "the weights round the best spline off; subtract its mean from X, which is far from zero for its range"
+FAR = "the weights round the best spline off; X and y should not be far from zero for their range: subtract their means"
 #: Prices no larger than this share of the largest that theta could have are zero.
-ROUNDING = 1e-14
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)

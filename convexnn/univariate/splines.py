@@ -97,6 +97,12 @@ class Line:
         """These samples in units of their own."""
         return Unit.of(self)
 
+    @cached_property
+    def longest(self) -> float:
+        """max_j sqrt(sum_i s_i r_j(x_i)^2) for the ramps r_j at the samples, each in its shorter direction."""
+        right, left = _lengths(self.x, self.weights), _lengths(-self.x[::-1], self.weights[::-1])[::-1]
+        return float(np.minimum(right, left).max())
+
     def value(self, z: NDArray) -> float:
         """Sum of the losses for values z at the points."""
         return float(self.weights @ self.loss.value(self.y, z[self.group]))
@@ -139,19 +145,18 @@ class Line:
         free = np.column_stack([np.ones_like(centred), centred / (np.abs(centred).max() or 1.0)])
         for _ in range(2):
             theta = theta - self.weights * (free @ np.linalg.lstsq(free.T * self.weights @ free, free.T @ theta)[0])
-        # A line of length one, sum_i s_i f(x_i)^2 = 1, is worth no more than ``left`` to theta, and a ramp has a length
-        # of at most ``longest``. Of the best function that length is at most twice that of y.
+        # In the length sqrt(sum_i s_i f(x_i)^2) theta gains at most ``left`` from a line of length one, no ramp is
+        # longer than ``longest``, and the best function is at most twice as long as y.
+        (price, error), (total, total_error) = _ramps(self.x, theta)
         size, spread = np.sqrt(self.weights.sum()), np.sqrt(self.weights @ centred**2)
-        (price, price_error), (total, total_error) = _ramps(self.x, theta)
-        total, moment = abs(total) + total_error, abs(price[0]) + price_error[0]
-        tilt = (moment + abs(centred[0]) * total) / spread if spread > 0 else 0.0
-        left, longest = np.hypot(total / size, tilt), size * (self.x[-1] - self.x[0])
-        highest = max(highest_price(self.x, sign * theta) for sign in (1.0, -1.0))
+        moment = abs(price[0] + centred[0] * total) + error[0] + abs(centred[0]) * total_error
+        left = np.hypot((abs(total) + total_error) / size, moment / spread if spread > 0 else 0.0)
+        highest = max(highest_price(self.x, sign * theta) for sign in (1.0, -1.0)) + self.longest * left
         # Huber: the projection may leave the domain of the conjugate by a little.
         delta = getattr(self.loss, "delta", np.inf)
         # The largest of an array, as NaN is larger than no number.
         edge = np.abs(theta / self.weights).max() / delta
-        shrink = np.max([1.0, (highest + longest * left) / alpha, edge])
+        shrink = np.max([1.0, highest / alpha, edge])
         theta = theta / shrink
         value = -(self.weights @ self.loss.conjugate(self.y, -theta / self.weights))
         rounding = (self.error + 8 * EPS * np.abs(self.y).max()) * np.abs(theta).sum()
@@ -276,6 +281,14 @@ def _ramps(x: NDArray, t: NDArray) -> tuple[tuple[NDArray, NDArray], tuple[float
     inner, more = (np.append(part[::-1], 0.0) for part in _sums(areas[::-1]))
     each = steps * error[1:] + 2 * EPS * np.abs(areas)
     return (inner, 1.01 * (more + np.append(np.cumsum(each[::-1])[::-1], 0.0))), (float(after[0]), float(error[0]))
+
+
+def _lengths(x: NDArray, weights: NDArray) -> NDArray:
+    """sqrt(sum_i s_i (x_i - x_j)_+^2) for all j, sorted x: from right to left, sums of positive numbers."""
+    steps, mass = np.diff(x), np.cumsum(weights[:0:-1])[::-1]
+    first = np.append(np.cumsum((mass * steps)[::-1])[::-1], 0.0)
+    second = np.cumsum((steps * (2 * first[1:] + steps * mass))[::-1])[::-1]
+    return np.sqrt(np.append(second, 0.0))
 
 
 def highest_price(x: NDArray, t: NDArray) -> float:
