@@ -151,7 +151,8 @@ class Line:
         size, spread = np.sqrt(self.weights.sum()), np.sqrt(self.weights @ centred**2)
         moment = abs(price[0] + centred[0] * total) + error[0] + abs(centred[0]) * total_error
         left = np.hypot((abs(total) + total_error) / size, moment / spread if spread > 0 else 0.0)
-        highest = max(highest_price(self.x, sign * theta) for sign in (1.0, -1.0)) + self.longest * left
+        both = (price, error), _ramps(-self.x[::-1], theta[::-1])[0]
+        highest = np.max([np.max(np.abs(prices) + errors) for prices, errors in both]) + self.longest * left
         # Huber: the projection may leave the domain of the conjugate by a little.
         delta = getattr(self.loss, "delta", np.inf)
         # The largest of an array, as NaN is larger than no number.
