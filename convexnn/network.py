@@ -194,7 +194,11 @@ class Network:
             When shapes disagree or the loss is unknown.
         """
         loss = get_loss(loss, self.n_outputs)
-        z, y = self.predict(X), loss.check_target(y)
+        y, network = loss.check_target(y), self
+        if loss.target == "real":
+            # Such a loss is one of differences: from large y the bias goes first, which rounds nothing off.
+            y, network = y - self.output_bias, replace(self, output_bias=0.0)
+        z = network.predict(X)
         weights = np.ones(len(z)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         if y.shape != (len(z),) or weights.shape != (len(z),):
             raise ValueError(

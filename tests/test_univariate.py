@@ -2,7 +2,9 @@
 filtering in cvxpy and by the optimality conditions."""
 
 import pickle
+import warnings
 from dataclasses import replace
+from fractions import Fraction
 
 import cvxpy as cp
 import numpy as np
@@ -18,6 +20,7 @@ from convexnn import ConvexReLURegressor, ReLUSplineRegressor, ReLUSplineRegress
 from convexnn.losses import LOSSES, Huber, Squared
 from convexnn.univariate import Line, fit_spline
 from convexnn.univariate.estimators import SPLINE_LOSSES, Ramps
+from convexnn.univariate.splines import highest_price
 
 ONE_LOSS = {"squared": Squared(), "huber": Huber(0.3)}
 
@@ -310,6 +313,186 @@ def test_interpolation_is_the_limit_of_small_alpha():
     least = linprog(cost, A_eq=A, b_eq=y).fun
     assert np.isclose(np.abs(model.slope_changes_).sum(), least, rtol=1e-5)
     assert least <= np.abs(np.diff(slopes)).sum() * (1 + 1e-9)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Units, offsets, rounding: bounds that hold for the data as given
+
+
+def exactly(x, y, weights, alpha, loss, line, knots, jumps):
+    """The objective of constant + slope (x - x_0) + sum_j jump_j (x - knot_j)_+ in rational arithmetic."""
+    total = Fraction(float(alpha)) * sum(abs(jump) for jump in jumps)
+    for at, target, weight in zip(*(map(Fraction, map(float, part)) for part in (x, y, weights))):
+        ramps = (jump * (at - knot) for knot, jump in zip(knots, jumps) if at > knot)
+        r = abs(target - line[0] - line[1] * (at - Fraction(float(x[0]))) - sum(ramps, Fraction(0)))
+        delta = r if loss.name == "squared" else Fraction(loss.delta)
+        total += weight * min(r, delta) * (r - min(r, delta) / 2)
+    return total
+
+
+def best_found(x, y, weights, alpha, loss):
+    """The exact objective of a spline that an interior point finds in its own units, or of a line, if that is lower."""
+    span, shift = max(float(np.ptp(x)), 1e-300), y[len(y) // 2]
+    u = np.array([float((Fraction(float(at)) - Fraction(float(x[0]))) / Fraction(span)) for at in x])
+    knots = np.unique(u)
+    knots = knots[np.diff(knots, append=np.inf) > 1e-9][1:-1]
+    H = np.column_stack([np.ones_like(u), u, *np.maximum(u - knots[:, None], 0)])
+    root = np.sqrt(weights / weights.max())
+    line = np.linalg.lstsq(root[:, None] * H[:, :2], root * (y - shift))[0]
+    rest = y - shift - H[:, :2] @ line
+    size = float(np.abs(rest).max()) or 1.0
+    c = cp.Variable(H.shape[1])
+    r, price = (
+        H @ c - rest / size,
+        Fraction(float(alpha)) / (Fraction(span) * Fraction(size)) / Fraction(float(weights.max())),
+    )
+    each = 0.5 * cp.square(r) if loss.name == "squared" else 0.5 * cp.huber(r, loss.delta / size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            objective = root**2 @ each + float(min(price, Fraction(10**6))) * cp.norm1(c[2:])
+            cp.Problem(cp.Minimize(objective)).solve(solver=cp.CLARABEL)
+    except cp.SolverError:
+        pass
+    found = np.zeros(H.shape[1]) if c.value is None else c.value
+    unit, at = Fraction(size), [Fraction(float(x[np.flatnonzero(u == knot)[0]])) for knot in knots]
+    values = []
+    for more in (found, np.zeros_like(found)):
+        more = [Fraction(float(part)) * unit for part in more]
+        start = Fraction(float(shift)) + Fraction(float(line[0])) + more[0]
+        slope = (Fraction(float(line[1])) + more[1]) / Fraction(span)
+        jumps = [jump / Fraction(span) for jump in more[2:]]
+        values.append(exactly(x, y, weights, alpha, loss, (start, slope), at, jumps))
+    return min(values)
+
+
+def hard_data(seed):
+    """A few samples with repeated, nearly repeated or scattered points, offsets, slopes and units of any size."""
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(1, 13)), np.arange(12)
+    x = rng.standard_normal(n)
+    twice = np.where(rng.random(12) < 0.5, 0.1 * (k // 2), np.cumsum(np.full(12, 0.1))[k // 2] - 0.1)[:n]
+    cluster = np.where(rng.random(n) < 0.5, x, 0.3 + 10.0 ** rng.uniform(-16, -6) * x)
+    x = (x, x, np.round(x), twice, cluster, rng.standard_cauchy(n))[rng.integers(6)]
+    y = np.sin(3 * x) + rng.choice([0, 0.1, 1]) * rng.standard_normal(n)
+    steep = y + 10.0 ** rng.uniform(0, 9) * x
+    y = (y, y, np.abs(x), np.where(rng.random(n) < 0.5, 0.1 + 0.2, 0.3), 3 * x - 1, steep)[rng.integers(6)]
+    x, y = (part + rng.choice([0, 0, 1, -1]) * 10.0 ** rng.uniform(0, 12) for part in (x, y))
+    x_unit, y_unit = (10.0 ** rng.choice([0, 0, rng.uniform(-100, 100)]) for _ in range(2))
+    weights = 10.0 ** (rng.choice([0, 1]) * rng.uniform(-3, 3, n))
+    loss = Squared() if rng.random() < 0.5 else Huber(float(y_unit * 10.0 ** rng.uniform(-2, 1)))
+    return x_unit * x, y_unit * y, weights, loss, 10.0 ** rng.uniform(-6, 0.3)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("begin", range(0, 120, 20))
+def test_no_bound_is_above_an_objective(begin):
+    for seed in range(begin, begin + 20):
+        x, y, weights, loss, share = hard_data(seed)
+        alpha = "auto"
+        for _ in range(2):
+            model = ReLUSplineRegressor(alpha, loss=loss).fit(x[:, None], y, weights)
+            certificate, status = model.certificate_, model.result_.status
+            bound = Fraction(certificate.lower_bound)
+            assert bound <= best_found(x, y, weights, model.alpha_, loss) * (1 + Fraction(1, 10**12)), seed
+            assert bound <= Fraction(certificate.objective)
+            if status == "optimal" and model.result_.message != "y is a line but for rounding":
+                assert certificate.relative_gap <= model.tol * (1 + 1e-6), seed
+            alpha = share * (model.alpha_max_ or model.alpha_)
+
+
+@pytest.mark.parametrize("loss", SPLINE_LOSSES)
+@pytest.mark.parametrize("unit", [1e-100, 1e-30, 1e30, 1e100])
+def test_units_change_nothing(loss, unit):
+    x, y, weights = draw(60, seed=3, kind="repeated")
+    here = ReLUSplineRegressor(0.05, loss=ONE_LOSS[loss]).fit(x[:, None], y, weights)
+    wide = ReLUSplineRegressor(0.05 * unit, loss=ONE_LOSS[loss]).fit(unit * x[:, None], y, weights)
+    high = replace(ONE_LOSS[loss], delta=unit * 0.3) if loss == "huber" else loss
+    tall = ReLUSplineRegressor(0.05 * unit, loss=high).fit(x[:, None], unit * y, weights)
+    for there, x_unit, y_unit in ((wide, unit, 1.0), (tall, 1.0, unit)):
+        assert there.result_.status == "optimal" and there.certificate_.relative_gap <= 1e-6
+        np.testing.assert_allclose(there.knots_, x_unit * here.knots_, rtol=1e-9)
+        np.testing.assert_allclose(there.slope_changes_, y_unit / x_unit * here.slope_changes_, rtol=1e-6)
+        np.testing.assert_allclose(there.predict(x_unit * x[:, None]), y_unit * here.predict(x[:, None]), rtol=1e-6)
+        assert np.isclose(there.alpha_max_, x_unit * y_unit * here.alpha_max_, rtol=1e-9)
+    auto = ReLUSplineRegressor(loss=ONE_LOSS[loss]).fit(x[:, None], y).alpha_
+    assert np.isclose(ReLUSplineRegressor(loss=high).fit(x[:, None], unit * y).alpha_, unit * auto, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", SPLINE_LOSSES)
+@pytest.mark.parametrize("x_offset, y_offset", [(0.0, 1e12), (1e6, 0.0), (-1e6, -1e12)])
+def test_offsets(loss, x_offset, y_offset):
+    """Of data on a grid that the offset does not spoil."""
+    x, y, weights = (np.round(part * 4096) / 4096 for part in draw(60, kind="repeated"))
+    here = ReLUSplineRegressor(0.05, loss=ONE_LOSS[loss]).fit(x[:, None], y, weights)
+    there = ReLUSplineRegressor(0.05, loss=ONE_LOSS[loss]).fit(x[:, None] + x_offset, y + y_offset, weights)
+    for model in (here, there):
+        assert model.result_.status == "optimal" and 0 <= model.certificate_.relative_gap <= 1e-6
+        assert np.isclose(model.result_.primal, here.result_.primal, rtol=1e-6)
+    np.testing.assert_allclose(there.knots_, here.knots_ + x_offset, rtol=1e-15)
+
+
+def test_far_from_zero_networks_round_and_say_so():
+    x, y, _ = draw(60)
+    with pytest.warns(ConvergenceWarning, match="subtract their means"):
+        model = ReLUSplineRegressor(1e-4).fit(np.round(x[:, None] * 4096) / 4096 + 1e12, y)
+    assert model.result_.status == "stalled" and model.result_.relative_gap <= 1e-6 < model.certificate_.relative_gap
+
+
+@pytest.mark.parametrize("loss", SPLINE_LOSSES)
+def test_points_that_differ_by_rounding_are_one(loss):
+    k = np.arange(60)
+    x = np.where(k % 2, 0.1 * (k // 2), np.cumsum(np.full(60, 0.1))[k // 2] - 0.1)
+    assert len(np.unique(x)) > 40 > len(Line(np.sort(x), x, x, Squared()).points)
+    y = np.sin(x) + np.random.default_rng(0).standard_normal(60)
+    for alpha in (1e-5, 1e-2, 1.0):
+        model = ReLUSplineRegressor(alpha, loss=loss).fit(x[:, None], y)
+        assert model.result_.status == "optimal" and model.certificate_.relative_gap <= 1e-6
+        merged = ReLUSplineRegressor(alpha, loss=loss).fit(0.1 * (k // 2)[:, None], y)
+        assert np.isclose(model.certificate_.objective, merged.certificate_.objective, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "y", [np.where(np.arange(30) % 3, 0.1 + 0.2, 0.3), 1e12 + 1e-5 * np.arange(30), 0.1 * np.arange(30) + 0.7]
+)
+def test_y_on_a_line_but_for_rounding_needs_no_knot(y):
+    X = 0.1 * np.arange(30)[:, None]
+    for alpha in ("auto", 1e-12):
+        model = ReLUSplineRegressor(alpha).fit(X, y)
+        assert model.network_.n_neurons == 0 and model.result_.status == "optimal" and model.alpha_max_ == 0
+        assert model.result_.message == "y is a line but for rounding"
+        np.testing.assert_allclose(model.predict(X), y, rtol=1e-15)
+    ones = ReLUSplineRegressor().fit(np.ones_like(X), y)
+    assert ones.network_.n_neurons == 0 and ones.result_.status == "optimal"
+
+
+@pytest.mark.parametrize("factor, words", [(1e160, "so large"), (1e200, "so large"), (1e-160, "so small")])
+def test_squares_beyond_the_range_of_numbers_are_refused(factor, words):
+    x, y, _ = draw(30)
+    for fit in (ReLUSplineRegressor().fit, ReLUSplineRegressorCV().fit, spline_path):
+        with pytest.raises(ValueError, match=f"y must not be {words}.*divide y"):
+            fit(x[:, None], factor * y)
+    with pytest.raises(ValueError, match="X must have a finite range"):
+        ReLUSplineRegressor().fit(np.array([[-1.5e308], [1.5e308], [0.0]]), [0.0, 1.0, 3.0])
+    with pytest.raises(ValueError, match="alpha must be larger"):
+        ReLUSplineRegressor(1e-310).fit(x[:, None], y)
+
+
+def test_prices_are_rounded_upwards_and_nan_is_no_price():
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.uniform(0, 1, 4000))
+    for t in (rng.standard_normal(4000), 1e16 * (-1.0) ** np.arange(4000) + rng.standard_normal(4000)):
+        exact = [Fraction(0)]
+        after = Fraction(0)
+        for step, part in zip(np.diff(x)[::-1], t[:0:-1]):
+            after += Fraction(float(part))
+            exact.append(exact[-1] + after * Fraction(float(step)))
+        highest = max(exact[1:-1])
+        assert highest <= Fraction(highest_price(x, t))
+    assert highest_price(x, rng.standard_normal(4000) * 0 + 0) == 0
+    assert np.isnan(highest_price(x, np.where(x > 0.5, np.nan, 1.0)))
+    line = Line(x, x, np.ones(4000), Squared())
+    assert not line.dual_bound(np.full(4000, np.nan), 1.0)[0] >= 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------

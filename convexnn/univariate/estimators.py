@@ -13,7 +13,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d
 
 from convexnn.arrangements import patterns_of
-from convexnn.certificate import Certificate, Enumeration, bare_problem
+from convexnn.certificate import Certificate, Enumeration
 from convexnn.cross_validation import cross_validate
 from convexnn.losses import get_loss
 from convexnn.network import Network
@@ -21,14 +21,16 @@ from convexnn.path import Path, check_alphas, fit_path
 from convexnn.progress import Progress
 from convexnn.result import STATUSES, Result
 from convexnn.training import Fit, TwoLayerNetwork, check_weights
-from convexnn.univariate.splines import Line, Spline, fit_spline
+from convexnn.univariate.splines import Line, Spline, fit_spline, highest_price
 
 #: Losses with a Lipschitz gradient and real targets.
 SPLINE_LOSSES = ("squared", "huber")
 #: Larger than any alpha_max, and 0 times it is 0.
 NO_KNOTS = 1e300
+#: Why a network can be worse than the spline that it stands for.
+FAR = "the weights round the best spline off; X and y should not be far from zero for their range: subtract their means"
 #: Prices no larger than this share of the largest that theta could have are zero.
-ROUNDING = 1e-14
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class Ramps(Enumeration):
     """
 
     def check(self, X: NDArray, t: NDArray) -> float:
-        """The largest price, max_j sum_i t_i (x_i - x_j)_+ in either direction, from the data alone.
+        """The largest price, max_j sum_i t_i (x_i - x_j)_+ in either direction, from the data alone, rounded upwards.
 
         A ramp at an end is linear on the data, and its price zero.
 
@@ -55,11 +57,7 @@ class Ramps(Enumeration):
         price : float
         """
         order = np.argsort(X[:, 0], kind="stable")
-        x, t = X[order, 0], t[order]
-        steps, inner = np.diff(x), (x > x[0]) & (x < x[-1])
-        right = np.append(np.cumsum((np.cumsum(t[:0:-1])[::-1] * steps)[::-1])[::-1], 0.0)
-        left = np.append(0.0, np.cumsum(np.cumsum(t[:-1]) * steps))
-        return float(np.maximum(right, left)[inner].max(initial=0.0))
+        return highest_price(X[order, 0], t[order])
 
 
 class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
@@ -220,7 +218,7 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
         if alpha_max <= ROUNDING * np.abs(spline.theta).sum() * np.ptp(line.x):
             alpha_max = 0.0
         if alphas is None:
-            even = _even_alpha_max(rows, y, loss, weights, line, order) if self.alpha == "auto" else 0.0
+            even = _even_alpha_max(line) if self.alpha == "auto" else 0.0
             sequence: Sequence[float] = [self._alpha(even, weights, weights)]
         else:
             sequence = alphas(alpha_max)
@@ -234,7 +232,12 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
             network = _network(line, spline)
             theta = np.empty_like(spline.theta)
             theta[order] = spline.theta
-            certificate = _certificate(network, rows, y, float(alpha), loss, weights, theta)
+            certificate = _certificate(network, rows, y, float(alpha), loss, weights, theta, spline.dual)
+            status, message = spline.status, STATUSES[spline.status]
+            if spline.primal == 0:
+                message = "y is a line but for rounding"
+            elif status == "optimal" and certificate.relative_gap > self.tol * (1 + 1e-6):
+                status, message = "stalled", FAR
             size = np.abs(network.hidden_weights * network.output_weights[:, None])
             unit = np.column_stack([np.sign(network.hidden_weights), network.hidden_biases])
             unit[:, 1] /= np.abs(network.hidden_weights[:, 0])
@@ -244,8 +247,8 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
                 theta,
                 spline.primal,
                 spline.dual,
-                spline.status,
-                STATUSES[spline.status],
+                status,
+                message,
                 spline.n_iter,
                 spline.history,
             )
@@ -402,43 +405,37 @@ def spline_path(
 
 def _network(line: Line, spline: Spline) -> Network:
     """The spline as a balanced network; knots face away from the middle point, which keeps sums of ramps short."""
-    x, z, knots = line.points, spline.values, spline.knots
+    x, knots = line.points, spline.knots
     middle = len(x) // 2
     facing = np.where(knots < middle, -1.0, 1.0)
     root = np.sqrt(np.abs(spline.jumps))
-    nodes = np.concatenate([[0], knots, [len(x) - 1]])
-    right = int(np.searchsorted(knots, middle)) + 1
-    a, b = nodes[right - 1], nodes[right]
-    slope = (z[b] - z[a]) / (x[b] - x[a]) if b > a else 0.0
+    piece = int(np.searchsorted(knots, middle))
+    a, slope = np.concatenate([[0], knots])[piece], spline.slopes[piece]
     return Network(
         (facing * root)[:, None],
         -facing * root * x[knots],
         np.sign(spline.jumps) * root,
-        float(z[a] - slope * x[a]),
+        float(spline.values[a] - slope * x[a]),
         skip_weights=np.array([slope]),
         hidden_bias="free",
     )
 
 
-def _certificate(network, rows, y, alpha, loss, weights, theta) -> Certificate:
+def _certificate(network, rows, y, alpha, loss, weights, theta, bound) -> Certificate:
     """The grade of a network against all others, from the prices of all ramps."""
-    rows, lifted, problem = bare_problem(network, rows, y, alpha, loss, weights, True, "free")
     objective = network.objective(rows, y, alpha, loss, weights)
+    lifted = np.column_stack([rows, np.ones(len(rows))])
     evidence = []
     for sign in (1, -1):
-        bound = Ramps("relu", "free", np.nan).check(lifted, sign * theta)
-        evidence.append((0, sign, Ramps("relu", "free", bound)))
-    price = max(proof.bound for _, _, proof in evidence) / alpha
-    if price > 1:
-        theta = theta / price
-        evidence = [(k, sign, replace(proof, bound=proof.bound / price)) for k, sign, proof in evidence]
+        price = Ramps("relu", "free", np.nan).check(lifted, sign * theta)
+        evidence.append((0, sign, Ramps("relu", "free", price)))
     return Certificate(
         objective,
-        problem.dual_value(theta),
+        min(bound, objective),
         "global",
         "the prices of the ramps at all data points",
         theta,
-        min(price, 1.0),
+        max(proof.bound for _, _, proof in evidence) / alpha,
         0,
         "two-layer ReLU network with a skip connection of any width",
         alpha=alpha,
@@ -449,10 +446,9 @@ def _certificate(network, rows, y, alpha, loss, weights, theta) -> Certificate:
     )
 
 
-def _even_alpha_max(rows, y, loss, weights, line, order) -> float:
+def _even_alpha_max(line: Line) -> float:
     """The smallest alpha for which a network without skip connection has no neuron: ramps in both directions."""
-    empty = Network(np.zeros((0, 1)), np.zeros(0), np.zeros(0), hidden_bias="free")
-    theta = bare_problem(empty, rows, y, 1.0, loss, weights, True, "free")[2].null_model[1][order]
+    theta = fit_spline(replace(line, x=np.zeros_like(line.x)), NO_KNOTS).theta
     right = line.prices(theta)
-    left = right - theta @ (line.x - line.x.mean())
+    left = right - theta @ (line.x - line.x[0]) + (line.points - line.x[0]) * theta.sum()
     return float(max(np.abs(right).max(), np.abs(left).max()))

@@ -12,12 +12,15 @@ The solver keeps a set of knots and the signs of their changes of slope. Over sp
 objective is smooth, and in the basis of hat functions its Hessian is tridiagonal and well conditioned however close the
 points are, where D has a condition number of n^4. Prices above alpha ask for further knots, one in each interval; a
 change of slope that passes zero on the way loses its knot.
+
+All of that happens to what the best line leaves of y, in units in which x, y and the weights have a size of one: powers
+of two, so that neither they nor an offset of y changes a digit. Bounds hold for the data as given, rounding included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import perf_counter
 
@@ -38,13 +41,17 @@ CONVERGED = 1e-26
 NEWTON = 50
 # Evaluations of the gap without a better one after which rounding is said to have stopped the progress.
 PATIENCE = 30
-# An objective below this share of that of the prediction 0 is as good as zero.
-NEGLIGIBLE = 1e-24
+# Between neighbouring numbers there are at most so many of their sizes.
+EPS = float(np.finfo(float).eps)
+# Points nearer to each other than this share of their range share a value.
+SAME_POINT = 1e-13
+# Binary digits of the largest and the smallest objective.
+LARGEST, SMALLEST = 1000, -960
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """Samples on a line, in the order of x; equal x share a prediction.
+    """Samples on a line, in the order of x; x that are equal but for rounding share a prediction.
 
     Parameters
     ----------
@@ -52,17 +59,28 @@ class Line:
         Sorted x; targets; positive weights.
     loss : Loss
         With a Lipschitz gradient.
+    error : float, default=0.0
+        By how much each target may be off; bounds allow for it.
     """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     weights: NDArray[np.float64]
     loss: Loss
+    error: float = 0.0
 
     @cached_property
     def first(self) -> NDArray[np.intp]:
         """Index of the first sample of each distinct x."""
-        return np.flatnonzero(np.concatenate([[True], np.diff(self.x) > 0]))
+        near = max(SAME_POINT * (self.x[-1] - self.x[0]), EPS * np.abs(self.x).max())
+        first = np.flatnonzero(np.concatenate([[True], np.diff(self.x) > near]))
+        while True:
+            # No point is further than that from the first of its group.
+            after = np.searchsorted(self.x, self.x[first] + near, side="right")
+            new = after[after < np.append(first[1:], len(self.x))]
+            if not len(new):
+                return first
+            first = np.union1d(first, new)
 
     @cached_property
     def points(self) -> NDArray[np.float64]:
@@ -72,7 +90,18 @@ class Line:
     @cached_property
     def group(self) -> NDArray[np.intp]:
         """Index of each sample's point."""
-        return np.cumsum(np.concatenate([[0], np.diff(self.x) > 0]))
+        return np.repeat(np.arange(len(self.first)), np.diff(np.append(self.first, len(self.x))))
+
+    @cached_property
+    def unit(self) -> Unit:
+        """These samples in units of their own."""
+        return Unit.of(self)
+
+    @cached_property
+    def longest(self) -> float:
+        """max_j sqrt(sum_i s_i r_j(x_i)^2) for the ramps r_j at the samples, each in its shorter direction."""
+        right, left = _lengths(self.x, self.weights), _lengths(-self.x[::-1], self.weights[::-1])[::-1]
+        return float(np.minimum(right, left).max())
 
     def value(self, z: NDArray) -> float:
         """Sum of the losses for values z at the points."""
@@ -112,15 +141,176 @@ class Line:
         bound : float
         theta : array of shape (n_samples,)
         """
-        centred = self.x - self.weights @ self.x / self.weights.sum()
+        centred = self.x - self.x[0] - self.weights @ (self.x - self.x[0]) / self.weights.sum()
         free = np.column_stack([np.ones_like(centred), centred / (np.abs(centred).max() or 1.0)])
         for _ in range(2):
             theta = theta - self.weights * (free @ np.linalg.lstsq(free.T * self.weights @ free, free.T @ theta)[0])
-        excess = np.abs(self.prices(theta)).max() / alpha
+        # In the length sqrt(sum_i s_i f(x_i)^2) theta gains at most ``left`` from a line of length one, no ramp is
+        # longer than ``longest``, and the best function is at most twice as long as y.
+        (price, error), (total, total_error) = _ramps(self.x, theta)
+        size, spread = np.sqrt(self.weights.sum()), np.sqrt(self.weights @ centred**2)
+        moment = abs(price[0] + centred[0] * total) + error[0] + abs(centred[0]) * total_error
+        left = np.hypot((abs(total) + total_error) / size, moment / spread if spread > 0 else 0.0)
+        both = (price, error), _ramps(-self.x[::-1], theta[::-1])[0]
+        highest = np.max([np.max(np.abs(prices) + errors) for prices, errors in both]) + self.longest * left
         # Huber: the projection may leave the domain of the conjugate by a little.
         delta = getattr(self.loss, "delta", np.inf)
-        theta = theta / max(1.0, excess, np.abs(theta / self.weights).max() / delta)
-        return float(-(self.weights @ self.loss.conjugate(self.y, -theta / self.weights))), theta
+        # The largest of an array, as NaN is larger than no number.
+        edge = np.abs(theta / self.weights).max() / delta
+        shrink = np.max([1.0, highest / alpha, edge])
+        theta = theta / shrink
+        value = -(self.weights @ self.loss.conjugate(self.y, -theta / self.weights))
+        rounding = (self.error + 8 * EPS * np.abs(self.y).max()) * np.abs(theta).sum()
+        return float(value - rounding - 2 * left / shrink * np.sqrt(self.weights @ self.y**2)), theta
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """Samples in units in which x, weights and what the best line leaves of y have a size of one.
+
+    Attributes
+    ----------
+    line : Line
+        x / 2^x_size, (y - shift - 2^y_size line) / 2^rest_size and weights / 2^weight_size.
+    x_size, y_size, rest_size, weight_size : int
+        Binary exponents.
+    shift, constant, slope : float
+        One of the targets, and the best line for the other targets less that one, from the middle point.
+    """
+
+    line: Line
+    x_size: int
+    y_size: int
+    rest_size: int
+    weight_size: int
+    shift: float
+    constant: float
+    slope: float
+
+    @classmethod
+    def of(cls, line: Line) -> Unit:
+        """The samples of a line in these units; ValueError where they are too large or too small for any."""
+        shift = float(np.partition(line.y, len(line.y) // 2)[len(line.y) // 2])
+        with np.errstate(over="ignore"):
+            spreads = dict(X=line.x[-1] - line.x[0], y=np.abs(line.y - shift).max(), sample_weight=line.weights.sum())
+        for name, spread in spreads.items():
+            if not np.isfinite(spread):
+                raise ValueError(f"{name} must have a finite range and sum, got {spread:.3g}; divide {name} by 1e10.")
+        x_size, y_size, weight_size = (_size(spreads["X"]), _size(spreads["y"]), _size(line.weights.max()))
+        x, weights = np.ldexp(line.x, -x_size), np.ldexp(line.weights, -weight_size)
+        y = np.ldexp(line.y - shift, -y_size)
+        centred, root, coef = x - x[len(x) // 2], np.sqrt(weights), np.zeros(2)
+        free = np.column_stack([np.ones_like(centred), centred])
+        for _ in range(2):
+            coef += np.linalg.lstsq(root[:, None] * free, root * (y - free @ coef))[0]
+        rest = y - free @ coef
+        error = 4 * EPS * (np.abs(free) @ np.abs(coef)).max(initial=np.abs(y).max())
+        # A line but for rounding, in y or here.
+        if np.abs(rest).max() <= error + EPS * np.ldexp(np.abs(line.y).max(), -y_size):
+            rest = np.zeros_like(rest)
+        rest_size = y_size + (more := _size(np.abs(rest).max()))
+        digits = 2 * rest_size + weight_size + len(y).bit_length()
+        if rest.any() and not SMALLEST < digits < LARGEST:
+            raise ValueError(
+                f"y must not be so {'large' if digits > 0 else 'small'} that sums of its squares are beyond the range "
+                f"of numbers, got {np.ldexp(np.abs(rest).max(), y_size):.3g} beside a line; divide y by that."
+            )
+        loss = line.loss
+        if (delta := getattr(loss, "delta", None)) is not None:
+            loss = replace(loss, delta=float(np.ldexp(delta, -rest_size)))  # type: ignore[type-var]
+        unit = Line(x, np.ldexp(rest, -more), weights, loss, float(np.ldexp(error, -more)))
+        return cls(unit, x_size, y_size, rest_size, weight_size, shift, float(coef[0]), float(coef[1]))
+
+    def alpha(self, alpha: float) -> float:
+        """The price of a unit change of slope; ValueError where it is beyond the range of numbers."""
+        with np.errstate(over="ignore"):
+            price = float(np.ldexp(alpha, -self.x_size - self.rest_size - self.weight_size))
+        if price < 1e-300:
+            raise ValueError(f"alpha must be larger for data of this size, got {alpha!r}; try alpha='auto'.")
+        return min(price, 1e300)
+
+    def objective(self, value: float) -> float:
+        """An objective in the units of the data."""
+        return float(np.ldexp(value, 2 * self.rest_size + self.weight_size))
+
+    def best_line(self) -> NDArray:
+        """Values of the best line at the points, in the units of the data and without the shift."""
+        centred = self.line.points - self.line.x[len(self.line.x) // 2]
+        return np.ldexp(self.constant + self.slope * centred, self.y_size)
+
+    def values(self, values: NDArray) -> NDArray:
+        """Values at the points, from the units of the data."""
+        return np.ldexp(values - self.shift - self.best_line(), -self.rest_size)
+
+    def back(self, spline: Spline) -> Spline:
+        """A spline in the units of the data."""
+        steep = self.rest_size - self.x_size
+        return replace(
+            spline,
+            jumps=np.ldexp(spline.jumps, steep),
+            values=self.shift + self.best_line() + np.ldexp(spline.values, self.rest_size),
+            slopes=np.ldexp(self.slope, self.y_size - self.x_size) + np.ldexp(spline.slopes, steep),
+            theta=np.ldexp(spline.theta, self.rest_size + self.weight_size),
+            primal=self.objective(spline.primal),
+            dual=self.objective(spline.dual),
+        )
+
+
+def _size(value: float) -> int:
+    """The exponent of the next power of two."""
+    return int(np.frexp(value)[1])
+
+
+def _sums(t: NDArray) -> tuple[NDArray, NDArray]:
+    """Sums of the first, the first two, ... numbers, and a bound of the rounding in each.
+
+    What rounding takes from each sum is known exactly (Knuth's two-sum), and is added up too.
+    """
+    total = np.cumsum(t)
+    before = np.concatenate([[0.0], total[:-1]])
+    moved = total - before
+    lost = np.cumsum((before - (total - moved)) + (t - moved))
+    exact = total + lost
+    return exact, EPS * (np.abs(exact) + np.cumsum(np.abs(lost)))
+
+
+def _ramps(x: NDArray, t: NDArray) -> tuple[tuple[NDArray, NDArray], tuple[float, float]]:
+    """sum_i t_i (x_i - x_j)_+ for all j, sorted x, and the sum of t, both with bounds of their rounding."""
+    after, error = (part[::-1] for part in _sums(t[::-1]))
+    steps = np.diff(x)
+    areas = after[1:] * steps
+    inner, more = (np.append(part[::-1], 0.0) for part in _sums(areas[::-1]))
+    each = steps * error[1:] + 2 * EPS * np.abs(areas)
+    return (inner, 1.01 * (more + np.append(np.cumsum(each[::-1])[::-1], 0.0))), (float(after[0]), float(error[0]))
+
+
+def _lengths(x: NDArray, weights: NDArray) -> NDArray:
+    """sqrt(sum_i s_i (x_i - x_j)_+^2) for all j, sorted x: from right to left, sums of positive numbers."""
+    steps, mass = np.diff(x), np.cumsum(weights[:0:-1])[::-1]
+    first = np.append(np.cumsum((mass * steps)[::-1])[::-1], 0.0)
+    second = np.cumsum((steps * (2 * first[1:] + steps * mass))[::-1])[::-1]
+    return np.sqrt(np.append(second, 0.0))
+
+
+def highest_price(x: NDArray, t: NDArray) -> float:
+    """The largest price of a ramp at a sample between the ends, in either direction, with a bound of its rounding.
+
+    Parameters
+    ----------
+    x : array of shape (n_samples,)
+        Sorted.
+    t : array of shape (n_samples,)
+        Signed dual variable, orthogonal to 1 and x.
+
+    Returns
+    -------
+    price : float
+        No smaller than max_j sum_i t_i (x_i - x_j)_+ and max_j sum_i t_i (x_j - x_i)_+.
+    """
+    (right, above), _ = _ramps(x, t)
+    (left, beyond), _ = _ramps(-x[::-1], t[::-1])
+    inner = (x > x[0]) & (x < x[-1])
+    return float(np.maximum(right + above, (left + beyond)[::-1])[inner].max(initial=0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +325,8 @@ class Spline:
         Changes of slope there, none of them zero.
     values : array of shape (n_points,)
         Its values at the points.
+    slopes : array of shape (n_knots + 1,)
+        Its slopes between the knots.
     theta : array of shape (n_samples,)
         Feasible dual point.
     primal, dual : float
@@ -150,6 +342,7 @@ class Spline:
     knots: NDArray[np.intp]
     jumps: NDArray[np.float64]
     values: NDArray[np.float64]
+    slopes: NDArray[np.float64]
     theta: NDArray[np.float64]
     primal: float
     dual: float
@@ -184,9 +377,13 @@ class _Hats:
         total[1:] += np.add.reduceat(self.right * r, self.nodes)[:-1]
         return total
 
+    def slopes(self, c: NDArray) -> NDArray:
+        """Slopes between the nodes; zero for a single point."""
+        return np.diff(c) / self.widths if len(c) > 1 else np.zeros(1)
+
     def jumps(self, c: NDArray) -> NDArray:
         """Changes of slope at the knots."""
-        return np.diff(np.diff(c) / self.widths)
+        return np.diff(self.slopes(c))
 
     def jumps_adjoint(self, s: NDArray) -> NDArray:
         """Transpose of ``jumps``."""
@@ -238,16 +435,16 @@ def fit_spline(
     -------
     spline : Spline
     """
-    clock, points = perf_counter(), line.points
-    if start is None:
+    clock, unit = perf_counter(), line.unit
+    line, alpha, points = unit.line, unit.alpha(alpha), unit.line.points
+    if start is None or not line.y.any():
         knots, signs, values = np.zeros(0, dtype=np.intp), np.zeros(0), np.zeros(len(points))
     else:
-        knots, signs, values = start.knots, np.sign(start.jumps), start.values
-    best: dict = dict(dual=-np.inf, theta=np.zeros_like(line.y), gap=np.inf)
+        knots, signs, values = start.knots, np.sign(start.jumps), unit.values(start.values)
+    # Losses are not negative.
+    best: dict = dict(primal=np.inf, dual=0.0, theta=np.zeros_like(line.y))
     history: list[dict] = []
-    n_iter = stale = 0
-    # A line or a spline that interpolates leaves rounding, of which no relative gap can be had.
-    negligible = NEGLIGIBLE * line.value(np.zeros(len(points)))
+    n_iter, stale, smallest = 0, 0, np.inf
     fresh = np.zeros(len(knots), dtype=bool)
     status = "max_iter"
     try:
@@ -255,23 +452,24 @@ def fit_spline(
             knots, signs, values, steps = _descend(line, alpha, knots, signs, fresh, values, tol)
             n_iter += steps
             hats = _Hats(points, knots)
-            jumps = hats.jumps(values[hats.nodes])
+            slopes = hats.slopes(values[hats.nodes])
+            jumps = np.diff(slopes)
             primal = line.value(values) + alpha * float(np.abs(jumps).sum())
+            if primal < best["primal"]:
+                best |= dict(knots=knots, jumps=jumps, values=values, slopes=slopes, primal=primal)
             theta = -line.weights * line.loss.gradient(line.y, values[line.group])
             dual, feasible = line.dual_bound(theta, alpha)
             if dual > best["dual"]:
-                best |= dict(dual=dual, theta=feasible)
-            gap = relative_gap(primal, best["dual"])
-            stale = 0 if gap < best["gap"] else stale + 1
-            if gap < best["gap"]:
-                best |= dict(gap=gap, knots=knots, jumps=jumps, values=values, primal=primal)
+                best |= dict(dual=min(dual, best["primal"]), theta=feasible)
+            gap = relative_gap(best["primal"], best["dual"])
+            stale = 0 if gap < smallest else stale + 1
+            smallest = min(gap, smallest)
             seconds = perf_counter() - clock
-            history.append(
-                dict(iteration=n_iter, seconds=seconds, objective=primal, relative_gap=gap, blocks=len(knots))
-            )
+            entry = dict(iteration=n_iter, seconds=seconds, objective=unit.objective(best["primal"]))
+            history.append(entry | dict(relative_gap=gap, blocks=len(best["knots"])))
             if callback is not None:
                 callback(history[-1])
-            if gap <= tol or primal <= negligible:
+            if gap <= tol:
                 status = "optimal"
             elif stale >= PATIENCE:
                 status = "stalled"
@@ -286,17 +484,7 @@ def fit_spline(
         if "knots" not in best:
             raise
         status = "interrupted"
-    return Spline(
-        best["knots"],
-        best["jumps"],
-        best["values"],
-        best["theta"],
-        best["primal"],
-        best["dual"],
-        status,
-        n_iter,
-        history,
-    )
+    return unit.back(Spline(**best, status=status, n_iter=n_iter, history=history))
 
 
 def _add_knots(prices, alpha, knots, signs):
