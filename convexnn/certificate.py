@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from math import comb, fsum
+from math import comb
 from numbers import Real
 from time import perf_counter
 
@@ -12,22 +11,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from convexnn.activations import ACTIVATIONS, lift_feature_penalty
+from convexnn.activations import ACTIVATIONS
 from convexnn.adaptive import blocks_of, solve_adaptively
-from convexnn.arrangements import Arrangement, check_data, count_patterns, enumerate_patterns, face_patterns
+from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, face_patterns
 from convexnn.branching import bound_price
 from convexnn.charges import bound_charged_price, highest_price
 from convexnn.cone_bounds import bound_over_cones
-from convexnn.losses import Loss, get_loss
+from convexnn.graded import Graded
+from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.penalties import GroupLasso, SparseGroupLasso
-from convexnn.problem import EPS, Design, Problem, dependent
+from convexnn.problem import Design
 from convexnn.relaxation import bound_prices
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
 from convexnn.squares import Squares
 from convexnn.trees import ChargedTree, with_charges
-from convexnn.units import Units
 
 METHODS = ("auto", "enumeration", "branch_and_bound", "sums_of_squares")
 # Patterns up to which "auto" lists them all: some seconds.
@@ -42,11 +40,12 @@ FREE_SHARE = 1e-3
 FREE_SHARE_SQUARES = 0.6
 # Prices that are stored and recomputed may differ by this share of alpha; the bound follows the recomputed ones.
 AGREE = 1e-7
-# Products of theta with the unpenalised terms are zero but for rounding up to this share of the sums of their sizes.
+# theta may be this share of its length off from being orthogonal to the unpenalised terms; the bound says by how much.
 ORTHOGONAL = 1e-9
-# How many rounding errors of its terms a sum may be off by, and how far a stored bound may be above the recomputed one
-# in units of the gap between that and the objective.
-TERMS, GAP_SHARE = 8.0, 1e-7
+# Nothing is proved where rounding errors of prices are above this share of alpha.
+LOST = 1e-9
+# How far a stored bound may be from the recomputed one, in units of the gap between that and the objective.
+GAP_SHARE = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,17 +234,16 @@ class Certificate:
         _agree("price", self.price, price / graded.normal.alpha, AGREE)
         if not price <= graded.normal.alpha * (1 + AGREE):
             raise ValueError(f"theta must be feasible, got a price of {price / graded.normal.alpha:.9g} alpha.")
-        columns, left = _products(graded.normal, theta)
-        size = np.abs(theta) + np.abs(graded.normal.null_model[1])
-        if not (np.abs(left) <= ORTHOGONAL * (np.abs(columns).T @ size.reshape(len(theta), -1))).all():
+        left, size = np.linalg.norm(graded.away(theta)[0]), np.linalg.norm(theta)
+        if not left <= ORTHOGONAL * (size + np.linalg.norm(graded.normal.null_model[1])):
             raise ValueError(
-                f"theta must be orthogonal to the unpenalised terms, got inner products up to {np.abs(left).max():.3g}."
+                f"theta must be orthogonal to the unpenalised terms, got one {left / size:.1e} of its length off."
             )
         found = graded.lower_bound(theta, price)
         if not np.isfinite(found):
             raise ValueError("theta must lie inside the domain of the loss, got one without a dual value.")
         tolerance = GAP_SHARE * max(graded.objective - found, 0.0) + graded.dual_rounding(theta)
-        tolerance += found * graded.normal.price_rounding(theta) / graded.normal.alpha
+        tolerance += found * graded.price_rounding(theta) / graded.normal.alpha
         if not abs(self.lower_bound - found) <= tolerance:
             raise ValueError(f"lower_bound is stored as {self.lower_bound:.12g}, but recomputed as {found:.12g}.")
         if not found <= graded.objective + graded.rounding:
@@ -283,146 +281,6 @@ def _agree(name: str, stored: float, recomputed: float, tolerance: float) -> Non
         raise ValueError(f"{name} is stored as {stored:.12g}, but recomputed as {recomputed:.12g}.")
 
 
-@dataclass(frozen=True, eq=False)
-class Graded:
-    """A network and the training problem that it is graded by, as given and in numbers near one.
-
-    Attributes
-    ----------
-    network : Network
-        The network.
-    X : array of shape (n_samples, n_features)
-        The samples of positive weight, without a ones column.
-    problem : Problem
-        The program in the units of the user, without patterns.
-    units : Units
-        What the numbers of ``normal`` are in.
-    normal : Problem
-        The same program in these units; dual points and evidence are about it.
-    hidden_bias : {"penalized", "free", "none"}
-        As in the estimators.
-    """
-
-    network: Network
-    X: NDArray
-    problem: Problem
-    units: Units
-    normal: Problem
-    hidden_bias: str
-
-    @classmethod
-    def of(cls, network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias) -> Graded:
-        """The grading of a network; arguments and errors as in ``certify``."""
-        X, _, problem = bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
-        units = Units.of(X, problem.y, problem.loss, problem.sample_weight, fit_intercept, hidden_bias)
-        return cls(network, X, problem, units, units.problem(problem, X), hidden_bias)
-
-    @property
-    def activation(self) -> str:
-        """Key of ACTIVATIONS."""
-        return "relu" if self.network.gate_weights is None else "gated_relu"
-
-    @cached_property
-    def objective(self) -> float:
-        """Weight-decay objective of the network, in the units of the user."""
-        problem = self.problem
-        return self.network.objective(self.X, problem.y, problem.alpha, problem.loss, problem.sample_weight)
-
-    @cached_property
-    def rounding(self) -> float:
-        """What rounding errors of predictions and sums may make of the objective, in the units of the user."""
-        network, problem = self.network, self.problem
-        z = network.predict(self.X)
-        inner = np.abs(self.X) @ np.abs(network.hidden_weights.T) + np.abs(network.hidden_biases)
-        size = inner @ np.abs(network.output_weights) + np.abs(network.output_bias)
-        if network.skip_weights is not None:
-            size = size + np.abs(self.X) @ np.abs(network.skip_weights)
-        if problem.loss.target == "real":
-            size = size + np.abs(problem.y)
-        error = EPS * (self.X.shape[1] + network.n_neurons + 4) * size
-        if z.ndim > 1:
-            # No softmax loss changes by more than twice what its largest score changes by.
-            change = 2 * error.max(axis=1)
-        else:
-            value = problem.loss.value(problem.y, z)
-            ends = [problem.loss.value(problem.y, z + side * error) for side in (1, -1)]
-            change = np.maximum(*ends) - value
-        return float(problem.sample_weight @ change) + TERMS * EPS * len(self.X) ** 0.5 * abs(self.objective)
-
-    def lower_bound(self, theta: NDArray, price: float) -> float:
-        r"""A number below the objective of every network, in the units of the user; -inf when there is none.
-
-        theta is shortened until no price is above alpha. It is orthogonal to the unpenalised terms but for rounding: a
-        vector Delta as small as what is left of their products takes it to where it is exactly. So prices may be larger
-        by sum_i |Delta_i| |x_i|, and the dual value is that of theta - Delta, or less by rounding errors. No loss falls
-        below zero.
-
-        Parameters
-        ----------
-        theta : array, shape of the predictions
-            Dual point of ``normal``.
-        price : float
-            Upper bound of its prices.
-        """
-        problem = self.normal
-        away = _to_orthogonal(problem, theta)
-        lengths = np.linalg.norm(problem.design.X, axis=1)
-        if self.hidden_bias == "free":
-            # Biases up to the length of the longest row beside weights of length 1.
-            lengths = lengths + lengths.max()
-        reach = lengths @ np.abs(away).reshape(len(away), -1)
-        size = problem.alpha / max(problem.alpha, price + 2 * float(np.max(reach, initial=0.0)))
-        if not (np.isfinite(size) and np.isfinite(price)):
-            return -np.inf
-        value = problem.dual_value(size * theta)
-        moved = problem.dual_value(size * (theta - away)) if away.any() else value
-        bound = min(value, moved) - abs(value - moved)
-        if not np.isfinite(bound):
-            return -np.inf
-        return max(float(self.units.factor * bound - self.dual_rounding(theta)), 0.0)
-
-    def dual_rounding(self, theta: NDArray) -> float:
-        """What rounding errors may make of the dual value, in the units of the user."""
-        problem = self.normal
-        s = problem.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
-        ratio = np.abs(theta / s).reshape(len(theta), -1)
-        size = 1.0 + np.abs(problem.y) * (problem.loss.target == "real")
-        terms = np.abs(problem.loss.conjugate(problem.y, -theta / s)) + (ratio * (ratio + size[..., None])).sum(axis=1)
-        total = fsum(problem.sample_weight * np.where(np.isfinite(terms), terms, 0.0))
-        return self.units.factor * TERMS * EPS * len(theta) ** 0.5 * total
-
-
-def _products(problem: Problem, theta: NDArray) -> tuple[NDArray, NDArray]:
-    """The unpenalised columns at a largest entry of 1, and their products with theta in extended precision."""
-    columns = np.ones((len(theta), int(problem.fit_intercept)))
-    if problem.skip is not None:
-        columns = np.column_stack([columns, problem.skip])
-    columns = columns / np.maximum(np.abs(columns).max(axis=0, initial=0.0), 1e-300)
-    return columns, (columns.astype(np.longdouble).T @ theta.reshape(len(theta), -1)).astype(float)
-
-
-def _to_orthogonal(problem: Problem, theta: NDArray) -> NDArray:
-    """The shortest vector whose difference to theta is orthogonal to the unpenalised terms, from products with them as
-    they are, summed in extended precision; the entries that may not move do not."""
-    columns, left = _products(problem, theta)
-    if not columns.size:
-        return np.zeros_like(theta)
-    free = np.full(len(theta), True)
-    for _ in range(3):
-        U, singular, Vt = np.linalg.svd(columns * free[:, None], full_matrices=False)
-        keep = singular > dependent(columns) * singular.max(initial=0.0)
-        away = U[:, keep] @ ((Vt[keep] @ left) / singular[keep, None])
-        # A loss of several outputs sees differences only: the rows of theta sum to zero, and so do those of away.
-        away = (away - away.mean(axis=1, keepdims=True) * (theta.ndim > 1)) * free[:, None]
-        away = away.reshape(theta.shape)
-        if np.isfinite(problem.dual_value(theta - away)) or not np.isfinite(problem.dual_value(theta)):
-            break
-        s = problem.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
-        ends = [problem.loss.conjugate(problem.y, -(theta - side * away) / s) for side in (1, -2)]
-        free &= np.isfinite(ends).all(axis=0)
-    return away
-
-
 def certify_listed(graded: Graded, design: Design, theta: NDArray, listed: Arrangement | None = None) -> Certificate:
     """Grade a network against all networks with the listed patterns, from the data and a dual point.
 
@@ -453,11 +311,9 @@ def certify_listed(graded: Graded, design: Design, theta: NDArray, listed: Arran
     outputs = np.repeat(np.arange(design.n_outputs), pattern.size)
     penalty = kind.penalty(rows, patterns, blocks[0], hidden_bias, mu)
     program = replace(normal, design=Design(rows, patterns, *blocks, outputs, design.n_outputs), penalty=penalty)
-    theta = program.dual_bound(theta)[1]
+    theta = graded.orthogonal(program.dual_bound(theta)[1])
     if complete:
-        blank = Enumeration(graded.activation, hidden_bias, np.inf, mu)
-        evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.over(listed, rows, t)))
-        theta, evidence = _feasible(graded, theta, evidence)
+        theta, evidence = _by_list(graded, theta, listed)
         price = max(proof.bound for _, _, proof in evidence)
         which, method = " of any width", f"listing all {n_patterns:,} activation patterns"
     else:
@@ -487,46 +343,6 @@ def _networks(graded: Graded, which: str) -> str:
     kind = "two-layer ReLU network" if graded.activation == "relu" else "gated ReLU network"
     kind += "" if graded.problem.skip is None else " with a skip connection"
     return kind + which + (" whose neurons feed one output each" if graded.problem.design.n_outputs > 1 else "")
-
-
-def bare_problem(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias):
-    """Samples of positive weight, their rows with the ones column, and the program that lists no patterns.
-
-    Arguments as in ``certify``.
-    """
-    X, loss = check_data(X), get_loss(loss, network.n_outputs)
-    weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    y = np.asarray(y)
-    if y.shape != (len(X),) or weights.shape != (len(X),):
-        raise ValueError(f"y and sample_weight must have shape ({len(X)},), got {y.shape} and {weights.shape}.")
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise ValueError("sample_weight must be finite and non-negative, and positive somewhere.")
-    if X.shape[1] != network.hidden_weights.shape[1]:
-        raise ValueError(f"X must have {network.hidden_weights.shape[1]} features, got {X.shape[1]}.")
-    if hidden_bias not in ("penalized", "free", "none"):
-        raise ValueError(f'hidden_bias must be "penalized", "free" or "none", got {hidden_bias!r}.')
-    if hidden_bias == "free" and not fit_intercept:
-        raise ValueError('hidden_bias="free" needs fit_intercept=True: without it no dual point is feasible.')
-    if hidden_bias == "none" and np.any(network.hidden_biases):
-        raise ValueError('hidden_bias="none" needs a network without hidden biases.')
-    if not fit_intercept and np.any(network.output_bias):
-        raise ValueError("fit_intercept=False needs a network without an output bias.")
-    if not all(np.isfinite(part).all() for part in vars(network).values() if isinstance(part, (np.ndarray, float))):
-        raise ValueError("network must have finite weights.")
-    if (loss.target == "classes") != (network.output_weights.ndim > 1):
-        shape = network.output_weights.shape
-        raise ValueError(f"loss={loss.name!r} does not go with a network with output weights of shape {shape}.")
-    y = loss.check_target(y)
-    if loss.target == "classes" and y.max() >= network.n_outputs:
-        raise ValueError(f"y must be below {network.n_outputs}, the number of outputs, got {y.max()}.")
-    keep = weights > 0
-    X, y, weights = X[keep], y[keep], weights[keep]
-    rows = X if hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
-    design = Design(rows, np.zeros((0, len(X)), dtype=bool), [], [], [], network.n_outputs)
-    skip = X if network.skip_weights is not None else None
-    mu = lift_feature_penalty(network.feature_penalty, X.shape[1], hidden_bias)
-    penalty = GroupLasso() if mu is None else SparseGroupLasso(mu)
-    return X, rows, Problem(design, y, loss, penalty, alpha, weights, fit_intercept, skip)
 
 
 def _stretch(feature_penalty: NDArray | None, rows: NDArray) -> NDArray:
@@ -607,15 +423,13 @@ def prove(
     size = float(np.abs(theta).max(initial=0.0))
     theta = theta / max(size / 1e100, 1.0) if size > 1e-100 else np.zeros_like(theta)
     if problem.free.shape[1]:
-        theta = problem.dual_bound(theta)[1]
+        theta = graded.orthogonal(problem.dual_bound(theta)[1])
     rank, count = _size(rows)
     if mu is not None:
         rank = int(np.linalg.matrix_rank(with_charges(rows, np.zeros(len(rows)), mu)[0]))
     if method == "enumeration" or (method == "auto" and count <= MAX_LISTED):
         try:
-            listed, blank = enumerate_patterns(rows), Enumeration("relu", hidden_bias, np.inf, mu)
-            evidence = _both_signs(theta, lambda t: replace(blank, bound=blank.over(listed, rows, t)))
-            return *_feasible(graded, theta, evidence), "listing all activation patterns"
+            return *_by_list(graded, theta, enumerate_patterns(rows)), "listing all activation patterns"
         except ValueError:
             # Cells too thin to be listed: cones cover them all the same.
             if method == "enumeration":
@@ -639,7 +453,7 @@ def prove(
             tree = bound_price(ball, t, **limits) if mu is None else bound_charged_price(rows, t, mu, **limits)
             evidence += ((output, sign, tree),)
         n_cones = sum(tree.n_cones for _, _, tree in evidence)
-        found.append((*_feasible(graded, theta, evidence), f"branch and bound over {n_cones:,} cones"))
+        found.append((*feasible(graded, theta, evidence), f"branch and bound over {n_cones:,} cones"))
         slack = max(tree.bound for _, _, tree in evidence) / target - 1
         if method != "auto" or share == 1.0 or slack <= 10 * accuracy:
             return found[0]
@@ -704,16 +518,29 @@ def _both_signs(theta: NDArray, bounded) -> tuple:
     return tuple((k, sign, bounded(sign * column)) for k, column in enumerate(columns) for sign in (1, -1))
 
 
-def _feasible(graded: Graded, theta: NDArray, evidence: tuple) -> tuple[NDArray, tuple]:
+def feasible(graded: Graded, theta: NDArray, evidence: tuple) -> tuple[NDArray, tuple]:
     """theta shortened until the proved bound of its prices is alpha, and the evidence for that."""
     price = max(proof.bound for _, _, proof in evidence)
     size = graded.normal.alpha / max(graded.normal.alpha, price) if np.isfinite(price) else 0.0
-    if not np.isfinite(graded.lower_bound(size * theta, graded.normal.alpha)):
+    lost = graded.price_rounding(size * theta) > LOST * graded.normal.alpha
+    if lost or not np.isfinite(graded.lower_bound(size * theta, graded.normal.alpha)):
         size = 0.0
     if size == 0.0:
         # Nothing can be said of theta, but zero is feasible.
         theta = np.zeros_like(theta)
     return size * theta, tuple((output, sign, proof.scaled(size)) for output, sign, proof in evidence)
+
+
+def _by_list(graded: Graded, theta: NDArray, listed: Arrangement) -> tuple[NDArray, tuple]:
+    """theta shortened until no price over a complete list is above alpha, and the evidence for just that theta."""
+    rows = graded.normal.design.X
+    blank = Enumeration(graded.activation, graded.hidden_bias, np.inf, graded.normal.penalty.feature_penalty)
+
+    def evidence(theta):
+        return _both_signs(theta, lambda t: replace(blank, bound=blank.over(listed, rows, t)))
+
+    theta, _ = feasible(graded, theta, evidence(theta))
+    return theta, evidence(theta)
 
 
 def _by_squares(graded: Graded, theta: NDArray, ball: NDArray, end: float | None) -> tuple[NDArray, tuple, str]:

@@ -14,7 +14,8 @@ from convexnn.activations import find_patterns
 from convexnn.adaptive import ONE_NEURON, blocks_of
 from convexnn.arrangements import Arrangement, check_data, count_patterns, enumerate_patterns, patterns_of
 from convexnn.audit import network_from
-from convexnn.certificate import MAX_LISTED, bare_problem
+from convexnn.certificate import MAX_LISTED
+from convexnn.graded import bare_problem
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network, clusters
 from convexnn.optimal_neurons import free_terms, match, optimal_neurons, unit_neurons

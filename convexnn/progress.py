@@ -20,8 +20,8 @@ class Progress:
     between two entries of the history is a task; one that returns True when it ends stops the fit.
     """
 
-    def __init__(self, estimator, units):
-        self.estimator, self.units = estimator, units
+    def __init__(self, estimator, unit):
+        self.estimator, self.unit = estimator, unit
         self.live = sys.stderr.isatty()
         self.shown = -np.inf
         self.line = ""
@@ -34,7 +34,7 @@ class Progress:
         return context.subcontext(task_name="solver step").call_on_fit_task_begin(estimator=self.estimator)
 
     def __call__(self, entry):
-        entry = self.units.entry(entry)
+        entry = entry | dict(objective=self.unit * entry["objective"])
         self.line = (
             f"iteration {entry['iteration']:6d}  objective {entry['objective']:.6g}  relative gap "
             f"{entry['relative_gap']:.1e}  neurons {entry['blocks']:4d}  {entry['seconds']:.1f} s"

@@ -183,7 +183,10 @@ def support(
         lengths = np.linalg.norm(V[k], axis=1)
         open_ = lengths > size[k] * (1 + SUPPORT_TOL)
         k, lengths = k[open_], lengths[open_]
-        size[k] = np.einsum("kd,kd->k", G[k], V[k]) / (lengths + np.abs(V[k]) @ feature_penalty)
+        # Where projections have lost their digits a step may lead down: the root is above every point of the way.
+        reached = np.einsum("kd,kd->k", G[k], V[k]) / (lengths + np.abs(V[k]) @ feature_penalty)
+        k, reached = k[reached > size[k]], reached[reached > size[k]]
+        size[k] = reached
     # What is left differs from the root by rounding.
     above = size > floor
     lengths = np.linalg.norm(V[above], axis=1)

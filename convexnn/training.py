@@ -32,14 +32,15 @@ from convexnn.arrangements import (
     sample_patterns,
 )
 from convexnn.audit import network_from
-from convexnn.certificate import Certificate, Graded, certify_listed, is_quick, prove, proved
+from convexnn.certificate import Certificate, certify_listed, is_quick, prove, proved
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
+from convexnn.graded import Graded
 from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.pricing import no_peaks
 from convexnn.problem import Problem
 from convexnn.progress import Progress, plain_entry
-from convexnn.result import Result
+from convexnn.result import STATUSES, Result, relative_gap
 from convexnn.solvers import SOLVERS
 from convexnn.units import Units, without_dust
 
@@ -86,6 +87,17 @@ class Fit:
     result: Result
     certificate: Certificate
     arrangement: Arrangement
+
+    @property
+    def stated_gap(self) -> float:
+        """The relative gap of the network itself to the bound that the fit ended with, of a search or a list."""
+        certificate = self.certificate
+        if not certificate.n_searched:
+            return certificate.relative_gap
+        bound = self.result.primal * (1 - self.result.history[-1]["relative_gap"])
+        return (
+            0.0 if certificate.objective - bound <= certificate.rounding else relative_gap(certificate.objective, bound)
+        )
 
     @property
     def relative_gap(self) -> float:
@@ -190,6 +202,8 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             result, theta = fit.result, fit.certificate.theta
             share = (weights / total[group]).reshape((-1,) + (1,) * (theta.ndim - 1))
             intercept = np.asarray(result.intercept)[group] if self.skip_connection else result.intercept
+            if result.status == "optimal" and fit.stated_gap > self.tol * (1 + 1e-3):
+                result = replace(result, status="stalled", message=STATUSES["stalled"])
             evidence = tuple((output, sign, proof.scaled(unit)) for output, sign, proof in fit.certificate.evidence)
             certificate = replace(fit.certificate, theta=share * theta[group], evidence=evidence)
             if result.status != "interrupted":
@@ -340,7 +354,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         left = None if self.max_time is None else max(share * self.max_time - (perf_counter() - start), 0.0)
         solver = SOLVERS[self._solver_name(loss)](tol=self.tol, max_iter=self.max_iter, max_time=left)
         watched = self.verbose or hasattr(self, "_callback_fit_ctx")
-        return solver, Progress(self, units) if watched else None
+        return solver, Progress(self, units.factor) if watched else None
 
     def _attributes(self, fit):
         """The attributes of a fitted estimator by name."""

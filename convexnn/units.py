@@ -6,7 +6,7 @@ With rows x = rho x', targets y = o + tau y', weights s = sigma s' and a loss l(
 
     v = (tau / rho) v',   c = o + tau c',   theta = (phi sigma / tau) theta',   alpha = (rho phi sigma / tau) alpha'.
 
-sigma is a power of two, and so is phi / tau for losses whose dual variable has bounds: what lies on a bound stays there.
+sigma is a power of two, and so is phi / tau where the dual variable has bounds: what lies on a bound stays there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from convexnn.problem import Problem
 from convexnn.result import Result
 
 # Beyond these sizes squares leave the range of double precision.
-LARGEST, SMALLEST = 1e150, 1e-150
+LARGEST, SMALLEST = 1e140, 1e-140
 # Targets that differ by no more than so many units in the last place are equal but for rounding.
 ROUNDING = 4 * float(np.finfo(float).eps)
 
@@ -101,6 +101,7 @@ class Units:
         if hasattr(loss, "in_units"):
             if fit_intercept:
                 origin = float(y[np.abs(y - _mean(y, share)).argmin()])
+            _checked("y", "targets", float(np.abs(y).max()) or 1.0)
             target = _checked("y", "targets", _root_mean_square(_less(y, origin), share) or 1.0)
             loss, factor = loss.in_units(target)
         else:
@@ -223,12 +224,8 @@ class Units:
             theta=self.theta * result.theta,
             primal=self.factor * result.primal,
             dual=self.factor * result.dual,
-            history=[self.entry(entry) for entry in result.history],
+            history=[entry | dict(objective=self.factor * entry["objective"]) for entry in result.history],
         )
-
-    def entry(self, entry: dict) -> dict:
-        """An entry of a history in the units of the user."""
-        return entry | dict(objective=self.factor * entry["objective"])
 
 
 def _mean(values: NDArray, weights: NDArray) -> NDArray:

@@ -9,7 +9,8 @@ from scipy.special import expit, logsumexp, softmax, xlogy
 
 from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns
 from convexnn.activations import ACTIVATIONS, lift
-from convexnn.certificate import Certificate, Graded, certify_listed
+from convexnn.certificate import Certificate, certify_listed
+from convexnn.graded import Graded
 from convexnn.losses import LogLoss, Squared
 from convexnn.network import Network
 

@@ -14,7 +14,8 @@ from scipy.stats import binomtest
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, branching, certify, relaxation, scenario_bound
 from convexnn import adaptive as column_generation
-from convexnn.certificate import METHODS, Enumeration, Graded
+from convexnn.certificate import METHODS, Enumeration
+from convexnn.graded import Graded
 from convexnn.losses import LOSSES
 from convexnn.pricing import no_peaks, search
 

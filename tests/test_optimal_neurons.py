@@ -6,8 +6,8 @@ import pytest
 from convexnn.activations import lift_feature_penalty
 from convexnn.adaptive import blocks_of
 from convexnn.arrangements import enumerate_patterns
-from convexnn.certificate import bare_problem
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.graded import bare_problem
 from convexnn.losses import get_loss
 from convexnn.optimal_neurons import norms_of, optimal_neurons
 

@@ -13,8 +13,9 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d
 
 from convexnn.arrangements import patterns_of
-from convexnn.certificate import Certificate, Enumeration
+from convexnn.certificate import Certificate, Enumeration, feasible, proved
 from convexnn.cross_validation import cross_validate
+from convexnn.graded import Graded
 from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.path import Path, check_alphas, fit_path
@@ -219,11 +220,11 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
             alpha_max = 0.0
         if alphas is None:
             even = _even_alpha_max(line) if self.alpha == "auto" else 0.0
-            sequence: Sequence[float] = [self._alpha(even, weights, weights)]
+            sequence: Sequence[float] = [self._alpha(even, weights, weights, 1.0)]
         else:
             sequence = alphas(alpha_max)
         for alpha in sequence:
-            progress = Progress(self) if self.verbose or hasattr(self, "_callback_fit_ctx") else None
+            progress = Progress(self, 1.0) if self.verbose or hasattr(self, "_callback_fit_ctx") else None
             left = None if self.max_time is None else max(self.max_time - (perf_counter() - clock), 0.0)
             limits: dict[str, Any] = dict(tol=self.tol, max_iter=self.max_iter, max_time=left)
             spline = fit_spline(line, float(alpha), **limits, start=spline, callback=progress)
@@ -232,7 +233,7 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
             network = _network(line, spline)
             theta = np.empty_like(spline.theta)
             theta[order] = spline.theta
-            certificate = _certificate(network, rows, y, float(alpha), loss, weights, theta, spline.dual)
+            certificate = _certificate(network, rows, y, float(alpha), loss, weights, theta)
             status, message = spline.status, STATUSES[spline.status]
             if spline.primal == 0:
                 message = "y is a line but for rounding"
@@ -421,29 +422,16 @@ def _network(line: Line, spline: Spline) -> Network:
     )
 
 
-def _certificate(network, rows, y, alpha, loss, weights, theta, bound) -> Certificate:
+def _certificate(network, rows, y, alpha, loss, weights, theta) -> Certificate:
     """The grade of a network against all others, from the prices of all ramps."""
-    objective = network.objective(rows, y, alpha, loss, weights)
-    lifted = np.column_stack([rows, np.ones(len(rows))])
-    evidence = []
-    for sign in (1, -1):
-        price = Ramps("relu", "free", np.nan).check(lifted, sign * theta)
-        evidence.append((0, sign, Ramps("relu", "free", price)))
-    return Certificate(
-        objective,
-        min(bound, objective),
-        "global",
-        "the prices of the ramps at all data points",
-        theta,
-        max(proof.bound for _, _, proof in evidence) / alpha,
-        0,
-        "two-layer ReLU network with a skip connection of any width",
-        alpha=alpha,
-        loss=loss,
-        hidden_bias="free",
-        network=network,
-        evidence=tuple(evidence),
-    )
+    graded = Graded.of(network, rows, y, alpha, loss, weights, True, "free")
+    theta, X, blank = theta / graded.units.theta, graded.normal.design.X, Ramps("relu", "free", np.nan)
+
+    def evidence(theta):
+        return tuple((0, sign, replace(blank, bound=blank.check(X, sign * theta))) for sign in (1, -1))
+
+    theta, _ = feasible(graded, theta, evidence(theta))
+    return proved(graded, theta, evidence(theta), "the prices of the ramps at all data points")
 
 
 def _even_alpha_max(line: Line) -> float:
