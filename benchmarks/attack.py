@@ -42,6 +42,7 @@ from sklearn.exceptions import ConvergenceWarning
 from benchmarks.oracle import CLASSES, PRECISION, REAL, SIGNS, Oracle, Setting, exact
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, certify
 from convexnn.certificate import Enumeration
+from convexnn.graded import Graded
 from convexnn.losses import LOSSES
 from convexnn.univariate import ReLUSplineRegressor
 
@@ -164,7 +165,7 @@ class Case:
         elif self.rows == "ulp":
             X = np.where(some[:, None], np.nextafter(X[kept], np.inf), X[kept])
         elif self.rows == "cluster":
-            X[1:] = X[1] + self.closeness * other[1:]
+            X[1:] = X[1:2] + self.closeness * other[1:]
         X[:, 0] *= self.unequal
         X = self.offset + X
         if self.rows == "dependent":
@@ -416,7 +417,8 @@ def forgeries(case, certificate):
         replace(certificate, evidence=((output, sign, proof.scaled(nan)), *certificate.evidence[1:])),
     )
     bounds = {(output, sign): proof.bound for output, sign, proof in certificate.evidence}
-    if any(abs(bounds[k, 1] - bounds[k, -1]) > 1e-6 * case.alpha for k, _ in bounds):
+    unit = max(bounds.values()) / certificate.price if certificate.price > 0 else np.inf
+    if any(abs(bounds[k, 1] - bounds[k, -1]) > 1e-6 * unit for k, _ in bounds):
         other = tuple((output, -sign, proof) for output, sign, proof in certificate.evidence)
         yield "evidence of another sign", replace(certificate, evidence=other)
     if all(isinstance(proof, Enumeration) for *_, proof in certificate.evidence) and case.loss == "squared":
@@ -427,7 +429,7 @@ def _moved(case, certificate, rounding):
     """Half of theta, moved along each unpenalised term until the dual value rises by a thousandth of its gap."""
     one = case.setting
     X, y, w = one.X, one.y, one.weight
-    rows = X if case.hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
+    graded = Graded.of(certificate.network, X, y, case.alpha, case.loss, w, case.intercept, case.hidden_bias)
     free = [("constant", np.ones(len(X)))] * case.intercept + [("feature", column) for column in X.T] * case.skip
     theta = certificate.theta / 2
     value = theta @ (y - theta / w / 2)
@@ -444,10 +446,10 @@ def _moved(case, certificate, rounding):
         if abs(moved @ column) <= 1e3 * np.finfo(float).eps * (np.abs(moved) @ np.abs(column)):
             continue
         evidence = tuple(
-            (output, sign, replace(proof, bound=proof.check(rows, sign * moved)))
+            (output, sign, replace(proof, bound=proof.check(graded.normal.design.X, sign * moved / graded.units.theta)))
             for output, sign, proof in certificate.evidence
         )
-        price = max(proof.bound for *_, proof in evidence) / case.alpha
+        price = max(proof.bound for *_, proof in evidence) / graded.normal.alpha
         bound = float(moved @ (y - moved / w / 2))
         words = f"theta moved along the {name}: a bound of {bound:.6g} after {value:.6g}"
         yield words, replace(certificate, theta=moved, lower_bound=bound, price=price, evidence=evidence)

@@ -243,7 +243,8 @@ class Certificate:
         if not np.isfinite(found):
             raise ValueError("theta must lie inside the domain of the loss, got one without a dual value.")
         tolerance = GAP_SHARE * max(graded.objective - found, 0.0) + graded.dual_rounding(theta)
-        tolerance += found * graded.price_rounding(theta) / graded.normal.alpha
+        if price + graded.price_rounding(theta) > graded.normal.alpha:
+            tolerance += found * graded.price_rounding(theta) / graded.normal.alpha
         if not abs(self.lower_bound - found) <= tolerance:
             raise ValueError(f"lower_bound is stored as {self.lower_bound:.12g}, but recomputed as {found:.12g}.")
         if not found <= graded.objective + graded.rounding:

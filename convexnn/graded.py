@@ -140,7 +140,7 @@ class Graded:
         problem = self.normal
         s = problem.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
         ratio = np.abs(theta / s).reshape(len(theta), -1)
-        size = 1.0 + np.abs(problem.y) * (problem.loss.target == "real")
+        size = np.abs(problem.y) if problem.loss.target == "real" else np.ones(len(theta))
         terms = np.abs(problem.loss.conjugate(problem.y, -theta / s)) + (ratio * (ratio + size[..., None])).sum(axis=1)
         total = fsum(problem.sample_weight * np.where(np.isfinite(terms), terms, 0.0))
         return self.units.factor * TERMS * EPS * len(theta) ** 0.5 * total

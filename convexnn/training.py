@@ -90,14 +90,13 @@ class Fit:
 
     @property
     def stated_gap(self) -> float:
-        """The relative gap of the network itself to the bound that the fit ended with, of a search or a list."""
+        """The relative gap of the network itself to the bounds that the fit ended with: of the list, and of a search."""
         certificate = self.certificate
         if not certificate.n_searched:
             return certificate.relative_gap
         bound = self.result.primal * (1 - self.result.history[-1]["relative_gap"])
-        return (
-            0.0 if certificate.objective - bound <= certificate.rounding else relative_gap(certificate.objective, bound)
-        )
+        gap = relative_gap(certificate.objective, bound)
+        return max(certificate.relative_gap, gap if certificate.objective - bound > certificate.rounding else 0.0)
 
     @property
     def relative_gap(self) -> float:
