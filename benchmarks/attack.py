@@ -39,7 +39,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks.oracle import CLASSES, PRECISION, REAL, SIGNS, Oracle, Setting, exact
+from benchmarks.oracle import CLASSES, PRECISION, REAL, SIGNS, Descent, Oracle, Setting, exact
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, certify
 from convexnn.certificate import Enumeration
 from convexnn.losses import LOSSES
@@ -49,10 +49,12 @@ from convexnn.univariate import ReLUSplineRegressor
 EXCESS = Decimal("1e-9")
 #: Share of the objective of the best constant below which there is nothing left to explain.
 NEGLIGIBLE = Decimal("1e-12")
+#: Samples and features up to which the oracle lists all cells.
+FEW = 7, 2
 #: What a case is made of; options that come first are simplest, and repeated ones are drawn more often.
 INGREDIENTS = {
-    "n": (1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7),
-    "d": (1, 2),
+    "n": (4, 1, 2, 3, 5, 6, 7, 4, 5, 6, 7, 15, 30),
+    "d": (1, 1, 2, 2, 2, 3, 5),
     "rows": (
         *("normal",) * 3,
         *("integers", "repeated", "opposite", "zero", "collinear", "constant"),
@@ -122,8 +124,10 @@ class Case:
             chosen |= dict(intercept=True, feature_penalty=None)
         if chosen["loss"] not in REAL:
             chosen |= dict(n=max(chosen["n"], 4))
-        if chosen["loss"] in CLASSES:
+        if chosen["loss"] in CLASSES and chosen["n"] <= FEW[0]:
             chosen |= dict(n=min(chosen["n"], 5))
+        if chosen["maker"] in ("gated", "exact"):
+            chosen |= dict(n=min(chosen["n"], FEW[0]), d=min(chosen["d"], FEW[1]))
         if chosen["method"] == "sums_of_squares" and not np.isfinite(LOSSES[chosen["loss"]].lipschitz):
             chosen["method"] = "branch_and_bound"
         return cls(seed, **chosen)
@@ -197,7 +201,7 @@ class Case:
     def mu(self):
         """Feature penalty of the features, or None."""
         if self.feature_penalty == "unequal":
-            return np.array([2.0, 0.0])[: self.d]
+            return np.where(np.arange(self.d) % 2, 0.0, 2.0)
         return None if self.feature_penalty is None else np.full(self.d, self.feature_penalty)
 
     @cached_property
@@ -216,7 +220,9 @@ class Case:
 
     @cached_property
     def oracle(self):
-        return Oracle(self.setting)
+        """All cells where they are few, else descents."""
+        few = self.n <= FEW[0] and self.d <= FEW[1]
+        return (Oracle if few else Descent)(self.setting)
 
     @cached_property
     def alpha(self):
@@ -460,7 +466,7 @@ def check_fits(case):
     value, z = case.objective_of(network)
     with localcontext(PRECISION):
         allowed = Decimal(case.rounding_of(network))
-        constant, at = Oracle(replace(case.setting, skip=False)).constant
+        constant, at = type(case.oracle)(replace(case.setting, skip=False)).constant
         allowed += EXCESS * constant + case.setting.rounding(at)
         if not value <= constant + allowed:
             yield f"objective {float(value):.12g}, above the {float(constant):.12g} of the best constant"
