@@ -371,11 +371,11 @@ def check_bounds(case):
         if not np.isfinite(bound):
             yield f"bound is {bound}"
         elif Decimal(bound) > value + allowed:
-            yield f"bound {bound:.12g} above a network of {float(value):.12g} (by {float(Decimal(bound) - value):.2e})"
+            yield f"bound {bound:.12g} above a network of {value:.12g} (by {float(Decimal(bound) - value):.2e})"
         value, _ = case.objective_of(certificate.network)
         allowed = EXCESS * value + Decimal(case.rounding_of(certificate.network))
         if not abs(Decimal(certificate.objective) - value) <= allowed:
-            yield f"objective {certificate.objective:.12g}, of the network {float(value):.12g}"
+            yield f"objective {certificate.objective:.12g}, of the network {value:.12g}"
 
 
 def check_verify(case):
@@ -469,7 +469,7 @@ def check_fits(case):
         constant, at = type(case.oracle)(replace(case.setting, skip=False)).constant
         allowed += EXCESS * constant + case.setting.rounding(at)
         if not value <= constant + allowed:
-            yield f"objective {float(value):.12g}, above the {float(constant):.12g} of the best constant"
+            yield f"objective {value:.12g}, above the {constant:.12g} of the best constant"
         if model.result_.status == "optimal":
             complete = certificate.scope == "global" and not certificate.n_searched
             # A search may miss what a list cannot; a hundredth is no longer the tolerance.
@@ -479,7 +479,7 @@ def check_fits(case):
             allowed = Decimal(case.rounding_of(network)) + case.setting.rounding(case.best.predictions)
             allowed += NEGLIGIBLE * constant
             if not value <= best * (1 + share) + allowed:
-                yield f"optimal in word: objective {float(value):.12g}, of a network {float(best):.12g}"
+                yield f"optimal in word: objective {value:.12g}, of a network {best:.12g}"
             gap = certificate.relative_gap if complete else model.result_.history[-1]["relative_gap"]
             if complete and not gap * certificate.objective <= model.tol * certificate.objective + float(allowed):
                 yield f"optimal in word: a relative gap of {gap:.2e} at tol {model.tol:g}"

@@ -40,6 +40,8 @@ REAL, SIGNS, CLASSES = (
 )
 DELTA, LEVEL = Decimal("1.35"), Decimal("0.5")
 ZERO, ONE = Decimal(0), Decimal(1)
+#: The smallest normal number of double precision.
+TINY = Decimal(2) ** -1022
 
 
 def exact(values):
@@ -207,7 +209,8 @@ class Setting:
     def rounding(self, z, summands=ZERO):
         """What the sum of the losses grows by when predictions are eight units in the last place of their size off.
 
-        The size is |z| plus the targets, 1 for classes, plus the summands that predictions were added up from.
+        The size is |z| plus the targets, 1 for classes, plus the summands that predictions were added up from. Losses
+        below the smallest normal number are lost as well.
         """
         with localcontext(PRECISION):
             y = self.y if self.n_outputs > 1 else exact(self.y)
@@ -216,7 +219,7 @@ class Setting:
             own = np.eye(self.n_outputs)[y].astype(bool) if self.n_outputs > 1 else True
             off = np.where(own, off, -off)
             moved = np.maximum(losses(self.loss, y, z + off), losses(self.loss, y, z - off))
-            return exact(self.weight) @ (moved - losses(self.loss, y, z))
+            return exact(self.weight) @ (moved - losses(self.loss, y, z) + TINY) + TINY
 
 
 @dataclass
