@@ -41,19 +41,19 @@ def wrong(case, kind):
     return [words for found, words in examine(case, [kind]) if found != "refused"]
 
 
-@drawn(200)
+@drawn(150)
 @given(cases)
 def test_no_bound_is_above_a_network(case):
     assert wrong(case, "bounds") == []
 
 
-@drawn(150)
+@drawn(100)
 @given(cases)
 def test_honest_certificates_are_accepted_and_forgeries_refused(case):
     assert wrong(case, "verify") == []
 
 
-@drawn(100)
+@drawn(40)
 @given(cases)
 def test_fits_are_no_worse_than_a_constant_and_know_no_units(case):
     assert wrong(case, "fits") == []
