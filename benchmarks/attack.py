@@ -517,7 +517,8 @@ def examine(case, kinds):
     found = []
     signal.signal(signal.SIGALRM, _too_late)
     for kind in kinds:
-        signal.alarm(LIMIT)
+        # Again and again, for where an exception is swallowed.
+        signal.setitimer(signal.ITIMER_REAL, LIMIT, 1.0)
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
@@ -529,7 +530,7 @@ def examine(case, kinds):
         except Exception as error:  # Whatever it is, it is a finding.
             found.append((kind, f"{type(error).__name__}: {error}"))
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         said = [one for one in said if not issubclass(one.category, UserWarning)]
         found += [(kind, f"{one.category.__name__}: {one.message} ({one.filename}:{one.lineno})") for one in said[:1]]
     return found
