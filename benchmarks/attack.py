@@ -39,7 +39,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks.oracle import CLASSES, PRECISION, REAL, SIGNS, Oracle, Setting, exact
+from benchmarks.oracle import CLASSES, PRECISION, REAL, SIGNS, Descent, Oracle, Setting, exact
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, certify
 from convexnn.certificate import Enumeration
 from convexnn.graded import Graded
@@ -50,10 +50,12 @@ from convexnn.univariate import ReLUSplineRegressor
 EXCESS = Decimal("1e-9")
 #: Share of the objective of the best constant below which there is nothing left to explain.
 NEGLIGIBLE = Decimal("1e-12")
+#: Samples and features up to which the oracle lists all cells.
+FEW = 7, 2
 #: What a case is made of; options that come first are simplest, and repeated ones are drawn more often.
 INGREDIENTS = {
-    "n": (1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7),
-    "d": (1, 2),
+    "n": (4, 1, 2, 3, 5, 6, 7, 4, 5, 6, 7, 15, 30),
+    "d": (1, 1, 2, 2, 2, 3, 5),
     "rows": (
         *("normal",) * 3,
         *("integers", "repeated", "opposite", "zero", "collinear", "constant"),
@@ -123,8 +125,10 @@ class Case:
             chosen |= dict(intercept=True, feature_penalty=None)
         if chosen["loss"] not in REAL:
             chosen |= dict(n=max(chosen["n"], 4))
-        if chosen["loss"] in CLASSES:
+        if chosen["loss"] in CLASSES and chosen["n"] <= FEW[0]:
             chosen |= dict(n=min(chosen["n"], 5))
+        if chosen["maker"] in ("gated", "exact"):
+            chosen |= dict(n=min(chosen["n"], FEW[0]), d=min(chosen["d"], FEW[1]))
         if chosen["method"] == "sums_of_squares" and not np.isfinite(LOSSES[chosen["loss"]].lipschitz):
             chosen["method"] = "branch_and_bound"
         return cls(seed, **chosen)
@@ -198,7 +202,7 @@ class Case:
     def mu(self):
         """Feature penalty of the features, or None."""
         if self.feature_penalty == "unequal":
-            return np.array([2.0, 0.0])[: self.d]
+            return np.where(np.arange(self.d) % 2, 0.0, 2.0)
         return None if self.feature_penalty is None else np.full(self.d, self.feature_penalty)
 
     @cached_property
@@ -217,7 +221,9 @@ class Case:
 
     @cached_property
     def oracle(self):
-        return Oracle(self.setting)
+        """All cells where they are few, else descents."""
+        few = self.n <= FEW[0] and self.d <= FEW[1]
+        return (Oracle if few else Descent)(self.setting)
 
     @cached_property
     def alpha(self):
@@ -366,11 +372,11 @@ def check_bounds(case):
         if not np.isfinite(bound):
             yield f"bound is {bound}"
         elif Decimal(bound) > value + allowed:
-            yield f"bound {bound:.12g} above a network of {float(value):.12g} (by {float(Decimal(bound) - value):.2e})"
+            yield f"bound {bound:.12g} above a network of {value:.12g} (by {float(Decimal(bound) - value):.2e})"
         value, _ = case.objective_of(certificate.network)
         allowed = EXCESS * value + Decimal(case.rounding_of(certificate.network))
         if not abs(Decimal(certificate.objective) - value) <= allowed:
-            yield f"objective {certificate.objective:.12g}, of the network {float(value):.12g}"
+            yield f"objective {certificate.objective:.12g}, of the network {value:.12g}"
 
 
 def check_verify(case):
@@ -462,10 +468,10 @@ def check_fits(case):
     value, z = case.objective_of(network)
     with localcontext(PRECISION):
         allowed = Decimal(case.rounding_of(network))
-        constant, at = Oracle(replace(case.setting, skip=False)).constant
+        constant, at = type(case.oracle)(replace(case.setting, skip=False)).constant
         allowed += EXCESS * constant + case.setting.rounding(at)
         if not value <= constant + allowed:
-            yield f"objective {float(value):.12g}, above the {float(constant):.12g} of the best constant"
+            yield f"objective {value:.12g}, above the {constant:.12g} of the best constant"
         if model.result_.status == "optimal":
             complete = certificate.scope == "global" and not certificate.n_searched
             # A search may miss what a list cannot; a hundredth is no longer the tolerance.
@@ -475,7 +481,7 @@ def check_fits(case):
             allowed = Decimal(case.rounding_of(network)) + case.setting.rounding(case.best.predictions)
             allowed += NEGLIGIBLE * constant
             if not value <= best * (1 + share) + allowed:
-                yield f"optimal in word: objective {float(value):.12g}, of a network {float(best):.12g}"
+                yield f"optimal in word: objective {value:.12g}, of a network {best:.12g}"
             gap = certificate.relative_gap if complete else model.result_.history[-1]["relative_gap"]
             if complete and not gap * certificate.objective <= model.tol * certificate.objective + float(allowed):
                 yield f"optimal in word: a relative gap of {gap:.2e} at tol {model.tol:g}"
@@ -513,7 +519,8 @@ def examine(case, kinds):
     found = []
     signal.signal(signal.SIGALRM, _too_late)
     for kind in kinds:
-        signal.alarm(LIMIT)
+        # Again and again, for where an exception is swallowed.
+        signal.setitimer(signal.ITIMER_REAL, LIMIT, 1.0)
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
@@ -525,7 +532,7 @@ def examine(case, kinds):
         except Exception as error:  # Whatever it is, it is a finding.
             found.append((kind, f"{type(error).__name__}: {error}"))
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         said = [one for one in said if not issubclass(one.category, UserWarning)]
         found += [(kind, f"{one.category.__name__}: {one.message} ({one.filename}:{one.lineno})") for one in said[:1]]
     return found

@@ -20,7 +20,9 @@ from math import gcd, lcm
 
 import clarabel
 import numpy as np
+from scipy.optimize import minimize
 from scipy.sparse import csc_array
+from scipy.special import expit, logsumexp, softmax
 
 #: Decimals: rounding is far below every dependence that doubles can have without being exact.
 PRECISION = Context(prec=120)
@@ -38,6 +40,8 @@ REAL, SIGNS, CLASSES = (
 )
 DELTA, LEVEL = Decimal("1.35"), Decimal("0.5")
 ZERO, ONE = Decimal(0), Decimal(1)
+#: The smallest normal number of double precision.
+TINY = Decimal(2) ** -1022
 
 
 def exact(values):
@@ -205,7 +209,8 @@ class Setting:
     def rounding(self, z, summands=ZERO):
         """What the sum of the losses grows by when predictions are eight units in the last place of their size off.
 
-        The size is |z| plus the targets, 1 for classes, plus the summands that predictions were added up from.
+        The size is |z| plus the targets, 1 for classes, plus the summands that predictions were added up from. Losses
+        below the smallest normal number are lost as well.
         """
         with localcontext(PRECISION):
             y = self.y if self.n_outputs > 1 else exact(self.y)
@@ -214,7 +219,7 @@ class Setting:
             own = np.eye(self.n_outputs)[y].astype(bool) if self.n_outputs > 1 else True
             off = np.where(own, off, -off)
             moved = np.maximum(losses(self.loss, y, z + off), losses(self.loss, y, z - off))
-            return exact(self.weight) @ (moved - losses(self.loss, y, z))
+            return exact(self.weight) @ (moved - losses(self.loss, y, z) + TINY) + TINY
 
 
 @dataclass
@@ -506,6 +511,132 @@ class Oracle:
                     break
                 neurons = (neurons + new)[-KEPT:]
             return best
+
+
+class Descent(Oracle):
+    """For more samples and features than cells are listed of: L-BFGS on the network's own objective, from a few starts.
+
+    What it ends at is an upper bound of the optimum like any network.
+    """
+
+    STARTS, DIRECTIONS, WIDTH = 2, 2000, 8
+
+    def _make_cells(self):
+        pass
+
+    def _make_faces(self):
+        pass
+
+    @property
+    def alpha_max(self) -> float:
+        """The largest price of random directions with a wall through a sample, where there are no neurons."""
+        theta = self._null[1]
+        if theta is None:
+            return 0.0
+        W, b = self._directions(np.random.default_rng(0), self.DIRECTIONS)
+        with np.errstate(all="ignore"):
+            H = np.maximum(self.setting.X @ W.T + b, 0.0)
+            prices = np.abs(H.T @ theta.astype(float)).max(axis=1) / self._lengths(W, b)[0]
+        return float(np.max(prices[np.isfinite(prices)], initial=0.0))
+
+    def _directions(self, rng, count):
+        X = self.setting.X
+        spread = np.ptp(X, axis=0)
+        W = rng.standard_normal((count, X.shape[1])) / np.where(spread > 0, spread, 1.0)
+        walls = X[rng.integers(len(X), size=count)]
+        return W, -np.sum(W * walls, axis=1) * (self.setting.hidden_bias != "none")
+
+    def _lengths(self, W, b):
+        """Omega of neurons, and its slopes in W and b."""
+        counted = self.setting.hidden_bias == "penalized"
+        lengths = np.sqrt(np.sum(W**2, axis=1) + counted * b**2)
+        safe = np.where(lengths > 0, lengths, 1.0)
+        mu = np.zeros(W.shape[1]) if self.setting.mu is None else self.setting.mu
+        return lengths + np.abs(W) @ mu, W / safe[:, None] + np.sign(W) * mu, counted * b / safe
+
+    def best(self, alpha: float) -> Best:
+        """The best network among those that descents end at, and the one without neurons."""
+        one, rng = self.setting, np.random.default_rng(0)
+        weights, theta = self._null
+        value, z = one.objective(alpha, **weights)
+        flat = np.zeros((len(one.X), one.n_outputs)) if theta is None else theta.astype(float)
+        found = [Best(value, z, weights, flat[:, 0] if one.n_outputs == 1 else flat)]
+        for _ in range(self.STARTS):
+            weights, theta = self._descend(alpha, rng)
+            if all(part is None or np.isfinite(part).all() for part in weights.values()):
+                value, z = one.objective(alpha, **weights)
+                found.append(Best(value, z, weights, theta))
+        return min(found, key=lambda best: best.value)
+
+    def _descend(self, alpha, rng):
+        """Weights after L-BFGS from random neurons beside the null model, and minus the gradient at its predictions."""
+        one, m, (n, d), C = self.setting, self.WIDTH, self.setting.X.shape, self.setting.n_outputs
+        W, b = self._directions(rng, m)
+        unit = np.where(np.ptp(one.X, axis=0) > 0, np.ptp(one.X, axis=0), 1.0)
+        null = {name: None if part is None else part.astype(float) for name, part in self._null[0].items()}
+        size = float(np.ptp(one.y.astype(float))) or 1.0
+        feeds = np.eye(C)[np.arange(m) % C]
+        start = [W * unit, b, rng.standard_normal(m) / m, np.zeros(C), np.zeros((d, C))]
+        cuts = np.cumsum([part.size for part in start])[:-1]
+
+        def parts(p):
+            W, b, a, c, s = (part.reshape(like.shape) for part, like in zip(np.split(p, cuts), start))
+            skip = (null["s"].reshape(d, C) + size * s / unit[:, None]) if one.skip else np.zeros((d, C))
+            return W / unit, b * (one.hidden_bias != "none"), size * a, null["c"] + size * c * one.intercept, skip
+
+        def value(p):
+            W, b, a, c, s = parts(p)
+            before = one.X @ W.T + b
+            H = np.maximum(before, 0.0)
+            z = (H * a) @ feeds + c + one.X @ s
+            total, slope = _slopes(one.loss, one.y, z if C > 1 else z[:, 0])
+            g = (one.weight * slope.T).T.reshape(n, C)
+            lengths, along_W, along_b = self._lengths(W, b)
+            pull = g @ feeds.T
+            back = pull * a * (before > 0)
+            gradient = [
+                (back.T @ one.X + alpha * lengths[:, None] * along_W) / unit,
+                (back.sum(axis=0) + alpha * lengths * along_b) * (one.hidden_bias != "none"),
+                size * (np.sum(pull * H, axis=0) + alpha * a),
+                size * g.sum(axis=0) * one.intercept,
+                size * (one.X.T @ g) / unit[:, None] * one.skip,
+            ]
+            flat = np.concatenate([part.ravel() for part in gradient])
+            height = one.weight @ total + alpha / 2 * (lengths @ lengths + a @ a)
+            return height / scale, flat / scale
+
+        scale, p = 1.0, np.concatenate([part.ravel() for part in start])
+        with np.errstate(all="ignore"):
+            scale = value(p)[0]
+            scale = scale if np.isfinite(scale) and scale > 0 else 1.0
+            p = minimize(value, p, jac=True, method="L-BFGS-B", options=dict(maxiter=100, ftol=1e-15)).x
+            W, b, a, c, s = parts(p)
+            z = (np.maximum(one.X @ W.T + b, 0.0) * a) @ feeds + c + one.X @ s
+            theta = -(one.weight * _slopes(one.loss, one.y, z if C > 1 else z[:, 0])[1].T).T
+        if C > 1:
+            return dict(W=W, b=b, a=feeds * a[:, None], c=c, s=s if one.skip else None, gates=None), theta
+        return dict(W=W, b=b, a=a, c=np.array(c[0]), s=s[:, 0] if one.skip else None, gates=None), theta
+
+
+def _slopes(name, y, z):
+    """Losses of the samples and a derivative of each, in double precision."""
+    if name == "multinomial_log_loss":
+        classes = np.eye(z.shape[1])[y]
+        return logsumexp(z, axis=1) - np.sum(z * classes, axis=1), softmax(z, axis=1) - classes
+    r, margin = y - z, y * z
+    delta = float(DELTA)
+    return {
+        "squared": lambda: (r**2 / 2, -r),
+        "huber": lambda: (
+            np.where(abs(r) <= delta, r**2 / 2, delta * (abs(r) - delta / 2)),
+            -np.clip(r, -delta, delta),
+        ),
+        "absolute": lambda: (abs(r), -np.sign(r)),
+        "quantile": lambda: (abs(r) / 2, -np.sign(r) / 2),
+        "log_loss": lambda: (np.logaddexp(0, -margin), -y * expit(-margin)),
+        "squared_hinge": lambda: (np.maximum(1 - margin, 0) ** 2, -2 * y * np.maximum(1 - margin, 0)),
+        "hinge": lambda: (np.maximum(1 - margin, 0), -y * (margin < 1.0)),
+    }[name]()
 
 
 def _solve(loss, columns, costs, weight, target, curvature, slope, C):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog, minimize
+from scipy.optimize import linprog
 
 ROOT = Path(__file__).parent.parent
 if not (ROOT / "benchmarks" / "oracle.py").exists():
@@ -19,8 +19,10 @@ from benchmarks.oracle import (  # noqa: E402
     PRECISION,
     REAL,
     SIGNS,
+    Descent,
     Oracle,
     Setting,
+    _slopes,
     exact,
     losses,
     orthonormal,
@@ -130,46 +132,33 @@ def test_offsets_do_not_matter_where_nothing_counts_them():
     assert np.allclose(values, values[0], rtol=1e-9)
 
 
-def descend(one, alpha, rng, width=10):
-    """The objective of a network after L-BFGS, in double precision."""
-    d = one.X.shape[1]
-    used = dict(b=one.hidden_bias != "none", c=one.intercept, s=one.skip)
-
-    def parts(p):
-        W, b, a, c, s = np.split(p, np.cumsum([width * d, width, width, 1]))
-        return W.reshape(width, d), b * used["b"], a, c * used["c"], s * used["s"]
-
-    def value(p):
-        W, b, a, c, s = parts(p)
-        z = np.maximum(one.X @ W.T + b, 0) @ a + c + one.X @ s
-        r = one.y - z
-        H = (one.X @ W.T + b > 0) * a
-        lengths = np.sum(W**2) + np.sum(a**2) + (np.sum(b**2) if one.hidden_bias == "penalized" else 0)
-        back = -(one.weight * r)[:, None] * H
-        gradient = [
-            (back.T @ one.X + alpha * W).ravel(),
-            (back.sum(axis=0) + alpha * b * (one.hidden_bias == "penalized")) * used["b"],
-            -np.maximum(one.X @ W.T + b, 0).T @ (one.weight * r) + alpha * a,
-            [-(one.weight @ r) * used["c"]],
-            -one.X.T @ (one.weight * r) * used["s"],
-        ]
-        return one.weight @ r**2 / 2 + alpha / 2 * lengths, np.concatenate(gradient)
-
-    start = rng.standard_normal(width * (d + 2) + 1 + d)
-    return minimize(value, start, jac=True, method="L-BFGS-B").fun
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_no_descent_ends_below_the_oracle_and_one_comes_near(seed):
-    rng = np.random.default_rng(seed)
-    options = [dict(), dict(hidden_bias="none", intercept=False), dict(hidden_bias="free"), dict(skip=True)][seed % 4]
-    one = setting(rng.standard_normal((7, 2)), rng.standard_normal(7), **options)
-    oracle = Oracle(one)
+@pytest.mark.parametrize("loss", REAL + SIGNS + CLASSES)
+@pytest.mark.parametrize(
+    "options", [dict(), dict(hidden_bias="none", mu=np.array([0.5, 0.0])), dict(hidden_bias="free")]
+)
+def test_no_descent_ends_below_the_oracle_and_one_comes_near(loss, options):
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal(7) if loss in REAL else np.arange(7) % 3 if loss in CLASSES else (-1.0) ** np.arange(7)
+    one = setting(rng.standard_normal((7, 2)), y, loss, **options)
+    oracle, descent = Oracle(one), Descent(one)
+    assert 0.9 * oracle.alpha_max <= descent.alpha_max <= oracle.alpha_max * (1 + 1e-12)
     alpha = 0.1 * oracle.alpha_max
-    best = oracle.best(alpha)
-    assert best.slack <= 1e-9
-    ends = [descend(one, alpha, rng) for _ in range(20)]
-    assert float(best.value) * (1 - 1e-9) <= min(ends) <= float(best.value) * 1.2
+    best, end = oracle.best(alpha), descent.best(alpha)
+    assert best.slack <= 1e-7
+    # Descents stop at kinks.
+    kinks = loss in ("absolute", "quantile", "hinge")
+    assert best.value * (1 - Decimal("1e-9")) <= end.value <= best.value * Decimal(5 if kinks else 1.1)
+
+
+@pytest.mark.parametrize("loss", REAL + SIGNS + CLASSES)
+def test_slopes_of_descents(loss):
+    rng = np.random.default_rng(0)
+    C = 3 if loss in CLASSES else 1
+    y = rng.standard_normal(9) if loss in REAL else np.arange(9) % 3 if C > 1 else (-1.0) ** np.arange(9)
+    z, v = rng.standard_normal((2, 9, C)) if C > 1 else rng.standard_normal((2, 9))
+    ahead, behind = (_slopes(loss, y, z + h * v)[0] for h in (1e-6, -1e-6))
+    slopes = v * _slopes(loss, y, z)[1]
+    assert np.allclose((ahead - behind) / 2e-6, slopes.sum(axis=1) if C > 1 else slopes, atol=1e-6)
 
 
 def conjugate(loss, y, t):

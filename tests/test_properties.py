@@ -22,7 +22,7 @@ if not (ROOT / "benchmarks" / "attack.py").exists():
     pytest.skip("benchmarks are in the checkout only", allow_module_level=True)
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.attack import INGREDIENTS, Case, examine  # noqa: E402
+from benchmarks.attack import EXCESS, INGREDIENTS, Case, examine  # noqa: E402
 from benchmarks.oracle import Oracle, Setting  # noqa: E402
 
 cases = st.builds(Case.of, st.integers(0, 2**32 - 1), **{k: st.sampled_from(v) for k, v in INGREDIENTS.items()})
@@ -41,19 +41,19 @@ def wrong(case, kind):
     return [words for found, words in examine(case, [kind]) if found != "refused"]
 
 
-@drawn(200)
+@drawn(150)
 @given(cases)
 def test_no_bound_is_above_a_network(case):
     assert wrong(case, "bounds") == []
 
 
-@drawn(150)
+@drawn(100)
 @given(cases)
 def test_honest_certificates_are_accepted_and_forgeries_refused(case):
     assert wrong(case, "verify") == []
 
 
-@drawn(100)
+@drawn(40)
 @given(cases)
 def test_fits_are_no_worse_than_a_constant_and_know_no_units(case):
     assert wrong(case, "fits") == []
@@ -67,18 +67,19 @@ def without_neurons(d, bias=0.0, **kind):
 
 
 def least(X, y, alpha, loss="squared", **options):
-    """The objective of the best network that the oracle finds."""
-    X = np.asarray(X, dtype=float)
-    return float(Oracle(Setting(X, np.asarray(y), np.ones(len(X)), loss, **options)).best(alpha).value)
+    """The objective of the best network that the oracle finds, and the most that a bound may be."""
+    setting = Setting(np.asarray(X, dtype=float), np.asarray(y), np.ones(len(y)), loss, **options)
+    best = Oracle(setting).best(alpha)
+    return float(best.value), float(best.value * (1 + EXCESS) + setting.rounding(best.predictions))
 
 
 def test_a_feature_penalty_far_from_zero():
     X, y = 1e5 + np.array([[-1.5], [-0.5], [0.6], [1.1]]), np.array([1.0, 2.0, 3.0, 4.0])
     network, options = without_neurons(1, feature_penalty=np.ones(1)), dict(alpha=5e4, fit_intercept=False)
     found = certify(network, X, y, method="enumeration", theta=y, **options)
-    best = least(X, y, 5e4, intercept=False, mu=np.ones(1))
+    best, ceiling = least(X, y, 5e4, intercept=False, mu=np.ones(1))
     assert best <= 4.875
-    assert found.lower_bound <= best * (1 + 1e-9)
+    assert found.lower_bound <= ceiling
 
 
 @pytest.mark.parametrize("offset", [0.0, 2e3, 1e5])
@@ -101,10 +102,10 @@ def test_gates_reach_faces(hidden_bias, loss):
     kind = ConvexReLURegressor if loss == "squared" else ConvexReLUClassifier
     options = dict(activation="gated_relu", fit_intercept=False, loss=loss, hidden_bias=hidden_bias)
     certificate = kind(0.5, patterns="exact", **options).fit(X, y).certificate_
-    best = least(X, y, 0.5, loss, hidden_bias=hidden_bias, intercept=False, gated=True)
+    best, ceiling = least(X, y, 0.5, loss, hidden_bias=hidden_bias, intercept=False, gated=True)
     assert (loss, hidden_bias) != ("squared", "none") or np.isclose(best, 0.4375, rtol=1e-12)
     assert np.isclose(certificate.objective, best, rtol=1e-3)
-    assert certificate.scope != "global" or certificate.lower_bound <= best * (1 + 1e-9)
+    assert certificate.scope != "global" or certificate.lower_bound <= ceiling
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -114,14 +115,14 @@ def test_a_skip_connection_with_nearly_dependent_features(closeness, alpha):
     rng = np.random.default_rng(0)
     x, z = rng.standard_normal((2, 8))
     X = np.column_stack([x, x + closeness * z])
-    best = least(X, z, alpha, skip=True)
+    best, ceiling = least(X, z, alpha, skip=True)
     # Rounding of x2 spoils the fit of z by no more than this.
     assert best <= 1e-8 + 10 * (1e-16 / closeness) ** 2
     network = without_neurons(2, skip_weights=np.zeros(2))
     certificates = [certify(network, X, z, alpha=alpha, theta=theta, max_time=2.0) for theta in (None, z)]
     certificates.append(ConvexReLURegressor(alpha, skip_connection=True, patterns="exact").fit(X, z).certificate_)
     for certificate in certificates:
-        assert certificate.scope != "global" or certificate.lower_bound <= best * (1 + 1e-9) + 1e-15
+        assert certificate.scope != "global" or certificate.lower_bound <= ceiling
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -130,13 +131,13 @@ def test_a_skip_connection_with_nearly_dependent_features(closeness, alpha):
 def test_a_skip_connection_and_time_stamps(offset, hidden_bias):
     rng = np.random.default_rng(0)
     X, y = offset + np.arange(8.0)[:, None], np.arange(8.0) + 0.1 * rng.standard_normal(8)
-    best = least(X, y, 0.1, skip=True, hidden_bias=hidden_bias)
+    _, ceiling = least(X, y, 0.1, skip=True, hidden_bias=hidden_bias)
     options = dict(skip_connection=True, hidden_bias=hidden_bias, patterns="exact")
     certificates = [ConvexReLURegressor(0.1, **options).fit(X, y).certificate_]
     if hidden_bias == "free":
         certificates.append(ReLUSplineRegressor(0.1).fit(X, y).certificate_)
     for certificate in certificates:
-        assert certificate.scope != "global" or certificate.lower_bound <= best * (1 + 1e-9) + 1e-12
+        assert certificate.scope != "global" or certificate.lower_bound <= ceiling
 
 
 def certified(offset=1e6, patterns="exact"):
@@ -157,7 +158,7 @@ def test_forgeries_where_the_target_has_an_offset(offset):
     forged = {
         "thirty times": dict(lower_bound=30 * objective),
         "above": dict(lower_bound=objective * (1 + 1e-5) + 1e-14 * offset),
-        "moved": dict(theta=certificate.theta + 1e-9 * ones, lower_bound=bound + 1e-9 * ones * (y.sum() - 0.0)),
+        "moved": dict(theta=certificate.theta + 1e-9 * ones, lower_bound=bound + 1e-9 * ones * y.sum()),
     }
     for words, changes in forged.items():
         if words == "moved" and not offset:
@@ -172,11 +173,11 @@ def test_honest_certificates_are_accepted():
     x = rng.standard_normal((10, 2))
     y = np.abs(x[:, 0])
     far = ConvexReLURegressor(0.1, patterns="exact").fit(1e8 + x, y).certificate_
-    assert far.scope != "global" or far.verify(1e8 + x, y) <= far.objective * (1 + 1e-9)
+    assert far.scope != "global" or far.verify(1e8 + x, y) <= least(1e8 + x, y, 0.1)[1]
     line = x @ [1.0, 2.0] + 1e-9 * rng.standard_normal(10)
     skip = ConvexReLURegressor(0.1, patterns="exact", skip_connection=True).fit(x, line).certificate_
     assert skip.scope == "global"
-    assert skip.verify(x, line) <= skip.objective * (1 + 1e-9)
+    assert skip.verify(x, line) <= least(x, line, 0.1, skip=True)[1]
 
 
 @pytest.mark.parametrize("target", [np.zeros(6), np.full(6, 0.3)])
@@ -194,7 +195,7 @@ def test_thin_cells():
         X = np.column_stack([x, x + closeness * rng.standard_normal(7)])
         y = rng.standard_normal(7)
         found = certify(without_neurons(2), X, y, alpha=0.1, max_time=2.0)
-        assert found.lower_bound <= least(X, y, 0.1) * (1 + 1e-9)
+        assert found.lower_bound <= least(X, y, 0.1)[1]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,7 @@ def test_a_target_with_an_offset(offset):
     rng = np.random.default_rng(0)
     x = rng.standard_normal(12)
     y = offset + np.abs(x)
-    best = least(x[:, None], y, 0.01, hidden_bias="free", skip=True)
+    best, _ = least(x[:, None], y, 0.01, hidden_bias="free", skip=True)
     # A target of this size is known to an ulp.
     allowed = best * 1e-3 + 12 * np.spacing(offset)
     assert ReLUSplineRegressor(0.01).fit(x[:, None], y).certificate_.objective <= best + allowed
