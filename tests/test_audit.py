@@ -220,6 +220,9 @@ def test_files_that_cannot_be_converted(tmp_path):
     np.savez(tmp_path / "other.npz", W1=np.ones((2, 2)))
     with pytest.raises(ValueError, match="lacks"):
         network_from(tmp_path / "other.npz")
+    np.savez(tmp_path / "other.npz", W1=np.ones((2, 2), dtype=complex), W2=np.ones(2))
+    with pytest.raises(ValueError, match=r"other\.npz: .*W1 must hold real numbers, got dtype complex128"):
+        network_from(tmp_path / "other.npz")
     with pytest.raises(OSError, match="missing"):
         network_from(tmp_path / "missing.npz")
 
