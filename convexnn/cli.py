@@ -33,6 +33,7 @@ from convexnn.network import Network
 from convexnn.path import relu_path
 from convexnn.result import relative_gap
 from convexnn.solvers import SOLVERS
+from convexnn.training import how_it_ended
 
 #: File extension of each format of ``export``.
 FORMATS = {"sklearn": ".joblib", "torch": ".pt", "onnx": ".onnx", "safetensors": ".safetensors"}
@@ -272,9 +273,10 @@ def _fit(arguments: argparse.Namespace) -> None:
     print(f"neurons         {model.network_.n_neurons}")
     print(f"objective       {certificate.objective:.8g}")
     print(f"lower bound     {certificate.lower_bound:.8g}")
-    print(f"relative gap    {certificate.relative_gap:.2e}, scope: {certificate.scope}")
+    print(f"relative gap    {certificate.stated_gap:.2e}, scope: {certificate.scope}")
     print(f"certificate     {certificate}")
     print(f"{score:<15} {', '.join(scores)}")
+    print(f"ended           {how_it_ended(model.result_, certificate)}")
     print(f"time            {perf_counter() - start:.2f} s, {model.n_iter_} iterations, {model.result_.status}")
     for warning in caught:
         print(f"note            {warning.message}")

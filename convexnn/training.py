@@ -32,7 +32,7 @@ from convexnn.network import Network
 from convexnn.pricing import no_peaks
 from convexnn.problem import Problem
 from convexnn.progress import Progress, plain_entry
-from convexnn.result import Result
+from convexnn.result import REMEDIES, STATUSES, Result
 from convexnn.solvers import SOLVERS
 
 try:
@@ -91,9 +91,12 @@ class Fit:
 
     @property
     def relative_gap(self) -> float:
-        """That of the certificate; after a search, at least that to the bound if no price were above those found."""
-        searched = self.result.history[-1]["relative_gap"] if self.certificate.n_searched else 0.0
-        return max(self.certificate.relative_gap, searched)
+        """The gap that is told of a fit: the proved one, where only a search was made at least the one it found."""
+        return self.certificate.stated_gap
+
+    def is_short_of(self, tol: float) -> bool:
+        """Whether something ended the fit before its gap was within a tolerance."""
+        return self.result.status != "optimal" and not self.relative_gap <= tol
 
 
 class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
@@ -211,15 +214,16 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 keep = active if active.mean() <= WORTH_SCREENING else keep
             solver, progress = self._solver(loss, start)
             result = solve_without(problem, replace(solver, callback=progress), coef, keep)
-            if progress is not None:
-                progress.close()
             network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
             network = network.merge().prune(rows)
             complete = arrangement.complete
             certificate = certify_listed(network, rows, problem, result.theta, complete, self.hidden_bias)
             if result.status != "interrupted":
                 certificate = self._prove(network, certificate, rows, y, weights, result.coef, start)
-            yield Fit(problem.alpha, alpha_max, network, result, certificate, arrangement)
+            fit = Fit(problem.alpha, alpha_max, network, result, certificate, arrangement)
+            if progress is not None:
+                progress.close(fit)
+            yield fit
             if self._is_over(result, start):
                 return
             before = (problem.alpha, result)
@@ -258,8 +262,6 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             problem, result, found = solve_adaptively(
                 *data, solver, blocks, rng, progress, skip, *kind, alpha_max, remembered
             )
-            if progress is not None:
-                progress.close()
             remembered = found.peaks
             network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
             network = network.merge().prune(rows)
@@ -269,10 +271,14 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             blocks = blocks_in(problem, result.coef)
             theta, coef = column * certificate.theta[group], result.coef
             result = replace(result, theta=column * result.theta[group])
-            certificate = replace(certificate, theta=theta, n_searched=found.n_starts, price_found=found.price)
+            searched = dict(n_searched=found.n_starts, price_found=found.price, gap_found=found.gap)
+            certificate = replace(certificate, theta=theta, **searched)
             if result.status != "interrupted":
                 certificate = self._prove(network, certificate, rows[group], y[group], each, coef, start)
-            yield Fit(problem.alpha, found.alpha_max, network, result, certificate, arrangement)
+            fit = Fit(problem.alpha, found.alpha_max, network, result, certificate, arrangement)
+            if progress is not None:
+                progress.close(fit)
+            yield fit
             if self._is_over(result, start):
                 return
 
@@ -303,7 +309,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         proof = prove(problem, certificate.theta, self.hidden_bias, max_time=left, max_cones=max_cones, known=known)
         searched = certificate.n_searched, certificate.price_found
         found = proved(network, rows, problem, *proof, self.hidden_bias, *searched)
-        return found if found.scope == "global" else certificate
+        return replace(found, gap_found=certificate.gap_found) if found.scope == "global" else certificate
 
     def _alpha(self, even, weights, sample_weight):
         """The weight decay, "auto" from the alpha_max without class weights.
@@ -345,10 +351,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
     def _keep(self, fit):
         """The estimator with the attributes of a fit, and a warning if it is not optimal."""
         self.__dict__.update(self._attributes(fit))
-        if fit.result.status != "optimal":
+        if fit.is_short_of(self.tol):
+            neurons = f"{fit.network.n_neurons} neuron{'' if fit.network.n_neurons == 1 else 's'}"
             warnings.warn(
-                f"status {fit.result.status!r}: {fit.result.message}. Relative gap {fit.result.relative_gap:.1e}, "
-                f"tol {self.tol}.",
+                f"status {fit.result.status!r}: {fit.result.message}. Relative gap {fit.relative_gap:.1e} with "
+                f"{neurons}, above tol {self.tol}; {REMEDIES[fit.result.status]}.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -494,7 +501,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             n_active = self.network_.count_active(validate_data(self, X, dtype=float, reset=False))
         share = f" = {self.alpha_ / self.alpha_max_:.3g} alpha_max" if self.alpha_max_ else ""
         head = f"{type(self).__name__}: loss {self.certificate_.loss.name}, alpha {self.alpha_:.4g}{share}, "
-        lines = [f"{head}{self.result_.status} after {self.n_iter_} iterations"]
+        lines = [f"{head}{self.n_iter_} iterations", how_it_ended(self.result_, self.certificate_)]
         lines += textwrap.wrap(str(self.certificate_), 100)
         names, classes = getattr(self, "feature_names_in_", None), getattr(self, "classes_", None)
         most = dict(max_neurons=max_neurons, max_weights=max_weights)
@@ -615,6 +622,14 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self.network_.predict(X).astype(np.result_type(X, self._dtype), copy=False)
+
+
+def how_it_ended(result: Result, certificate: Certificate) -> str:
+    """What ended a fit and at which gap, in words."""
+    found = ""
+    if certificate.n_searched and certificate.scope == "global":
+        found = f"{certificate.gap_found:.1e} by a search, and proved is "
+    return f"{STATUSES[result.status]}; the relative gap is {found}{certificate.stated_gap:.1e}"
 
 
 def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[np.bool_]) -> Result:
