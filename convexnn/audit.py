@@ -199,6 +199,9 @@ class Audit:
         root of the number of outputs.
     verdict : str
         The above in words; every percentage in it is proved and rounded to the safe side.
+    weight_decay : str
+        Beside which sum alpha stands, and which alpha a model of scikit-learn was trained with: one that saw
+        mini-batches of B of n rows at ``alpha=a`` had a n / B.
     """
 
     network: Network
@@ -212,6 +215,7 @@ class Audit:
     gap: float | None
     certificate: Certificate | None
     verdict: str
+    weight_decay: str
 
     def __str__(self) -> str:
         def found(objective, network):
@@ -220,6 +224,7 @@ class Audit:
             return f"{objective:.8g} ({change}, {_count(network)})"
 
         lines = [
+            ("weight decay", self.weight_decay),
             ("as trained", f"{self.objective:.8g} ({_count(self.network)})"),
             ("balanced", found(self.balanced_objective, self.network)),
             ("polished", found(self.polished_objective, self.polished)),
@@ -263,7 +268,9 @@ def audit(
     y : array of shape (n_samples,)
         Targets, or class labels: those of ``model.classes_`` or, without them, coded in sorted order.
     alpha : float
-        Weight decay on a *sum* of losses; docs/weight_decay.md translates the conventions of other packages.
+        Weight decay on a *sum* of losses, as of training with full batches: ``MLPRegressor(alpha=a)`` has a with
+        ``solver="lbfgs"`` or ``batch_size=len(X)``, and a len(X) / B with mini-batches of B rows (200 by default). The
+        report says which. docs/weight_decay.md translates the conventions of other packages.
     loss : str or Loss, optional
         By default that of our own estimators, "log_loss" for other classifiers and several outputs, else "squared".
     sample_weight : array of shape (n_samples,), optional
@@ -355,6 +362,7 @@ def audit(
         None if bound is None else relative_gap(objective, bound),
         certificate,
         _verdict(objective, value(best), bound, network, best, kind),
+        _weight_decay(model, float(alpha), len(X)),
     )
 
 
@@ -533,6 +541,20 @@ def _percent(share: float, *, up: bool) -> str:
     unit = 10.0 ** (floor(log10(100 * share)) - 1)
     digits = (ceil if up else floor)(100 * share / unit)
     return f"{digits * unit:,.10g} %"
+
+
+def _weight_decay(model: Any, alpha: float, n: int) -> str:
+    """At which alpha the report is, and at which one the model was trained, where it is one of scikit-learn's."""
+    ours = f"alpha {alpha:.6g} beside the sum of the losses of all {n} rows"
+    if hasattr(model, "network_") or not hasattr(model, "coefs_") or not hasattr(model, "batch_size"):
+        return f"{ours}, as of training with full batches"
+    given = f"{type(model).__name__}(alpha={model.alpha:g})"
+    size = n if model.solver == "lbfgs" else min(200 if model.batch_size == "auto" else model.batch_size, n)
+    trained = model.alpha * n / size
+    at = "that" if np.isclose(trained, alpha, rtol=1e-6) else f"{trained:.6g}"
+    if size == n:
+        return f"{ours}; {given}, which saw full batches, was trained at {at}"
+    return f"{ours}; {given}, which divides by the {size} rows of a mini-batch, was trained at {at}"
 
 
 def _count(network: Network) -> str:

@@ -166,8 +166,8 @@ class Certificate:
         else:
             found += f"with a price above {self.price_found:.7g} alpha; only a price above alpha lowers the objective."
         if self.n_searched and self.scope == "patterns":
-            gap = f"relative gap {self.stated_gap:.1e} by a search, which proves nothing"
-            return f"objective {self.objective:.6g}, {gap}. {found}"
+            gap = f"relative gap {self.stated_gap:.1e}"
+            return f"objective {self.objective:.6g}, {gap}. {found} That is a search, not a proof."
         how = "proved by " if self.scope == "global" else ""
         search = f" {found}" if self.n_searched else ""
         share = 100 * self.relative_gap

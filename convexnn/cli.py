@@ -33,7 +33,7 @@ from convexnn.network import Network
 from convexnn.path import relu_path
 from convexnn.result import relative_gap
 from convexnn.solvers import SOLVERS
-from convexnn.training import how_it_ended
+from convexnn.training import FeatureScaleWarning, how_it_ended
 
 #: File extension of each format of ``export``.
 FORMATS = {"sklearn": ".joblib", "torch": ".pt", "onnx": ".onnx", "safetensors": ".safetensors"}
@@ -256,7 +256,8 @@ def _fit(arguments: argparse.Namespace) -> None:
         **options,
     )
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
+        for kind in (ConvergenceWarning, FeatureScaleWarning):
+            warnings.simplefilter("always", kind)
         model.fit(scaler.transform(X[train]), y[train])
     score = "R2" if task == "regression" else "accuracy"
     scores = [f"train {model.score(scaler.transform(X[train]), y[train]):.4f} ({len(train)} rows)"]

@@ -26,8 +26,9 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
     Parameters
     ----------
     alpha : float or "auto", default="auto"
-        Weight decay on a *sum* of losses: ``MLPRegressor(alpha=a)`` has a = alpha. "auto" takes 0.01 of ``alpha_max_``,
-        which does not change with the units of y, nor of X as a whole (without hidden bias), nor with repeated data.
+        Weight decay on a *sum* of losses: ``MLPRegressor(alpha=a)`` on full batches has a = alpha (on mini-batches of B
+        of n rows, its default, a = alpha B / n). "auto" takes 0.01 of ``alpha_max_``, which does not change with the
+        units of y, nor of X as a whole (without hidden bias), nor with repeated data.
     loss : {"squared", "huber", "absolute", "quantile"} or loss object, default="squared"
         ``convexnn.losses.Huber(delta=0.5)`` sets a parameter. "absolute" and "quantile" need solver="cvxpy".
     activation : {"relu", "gated_relu"}, default="relu"

@@ -167,7 +167,8 @@ def test_bundled_sets(capsys, data, target, size, task, proof):
     assert float(said["objective"]) >= float(said["lower bound"]) > 0
     gap, scope = said["relative gap"].split(", scope: ")
     assert float(gap) <= 2e-2 and scope == ("global" if proof else "patterns")
-    assert said["time"].endswith("optimal")
+    assert said["time"].endswith("optimal") and said["ended"].startswith("the fit reached its tolerance")
+    assert f"{float(gap):.1e}" in said["ended"] or f"{float(gap):.0e}" in said["ended"]
     assert said["accuracy" if task == "classification" else "R2"].startswith("train ")
 
 
