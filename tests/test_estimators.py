@@ -576,6 +576,23 @@ def test_uneven_features_are_told_in_one_sentence():
     model.fit(X[:, :1], y)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("hidden_bias", ["free", "penalized", "none"])
+def test_nothing_but_one_sentence_is_said_of_uneven_features(hidden_bias):
+    """Overflows of single precision, as in products with a column of 1e8, are no news to a user."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 3))
+    y = np.abs(X[:, 0]) + X[:, 1]
+    for scale in ([1e8, 1, 1], [1, 1e10, 1e-10]):
+        model = ConvexReLURegressor(hidden_bias=hidden_bias, random_state=0, max_time=1.0, certify=False)
+        with pytest.warns(FeatureScaleWarning) as caught:
+            model.fit(X * scale, y)
+        assert [type(warning.message) for warning in caught if warning.category is not ConvergenceWarning] == [
+            FeatureScaleWarning
+        ]
+        assert np.isfinite(model.predict(X * scale)).all()
+
+
 @pytest.mark.parametrize("X", [load_diabetes().data, load_digits().data, load_iris().data, load_linnerud().data])
 def test_ordinary_features_are_even(X):
     assert scale_factor(X) < UNEVEN and scale_factor(StandardScaler().fit_transform(X)) < UNEVEN
