@@ -53,12 +53,11 @@ def replacing(path: str | PathLike, *, text: bool = False) -> Iterator[IO[Any]]:
     """
     mode = "w" if text else "wb"
     options: dict[str, Any] = dict(newline="", encoding="utf-8") if text else {}
-    target = Path(path).resolve()
-    if target.exists() and not target.is_file():
-        with open(target, mode, **options) as file:
+    if _is_device(path):
+        with open(path, mode, **options) as file:
             yield file
         return
-    part = _part(path)
+    target, part = Path(path).resolve(), _part(path)
     try:
         with open(part, mode, **options) as file:
             yield file
@@ -74,9 +73,13 @@ def replacing(path: str | PathLike, *, text: bool = False) -> Iterator[IO[Any]]:
 
 def check_writable(path: str | PathLike) -> None:
     """OSError when no file can be written at a path; nothing is left there, and a file that is there stays as it is."""
-    target = Path(path).resolve()
-    if target.is_dir() or target.is_file() or not target.exists():
+    if not _is_device(path):
         _part(path).unlink()
+
+
+def _is_device(path: str | PathLike) -> bool:
+    """Whether there is something that cannot be renamed over, such as a terminal or a pipe. (A folder is an error.)"""
+    return Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir())
 
 
 def _part(path: str | PathLike) -> Path:

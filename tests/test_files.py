@@ -51,6 +51,13 @@ def test_links_and_devices_stay_what_they_are(tmp_path):
     with replacing("/dev/null") as file:
         file.write(b"x")
     check_writable("/dev/null")
+    # A pipe has a name that leads nowhere.
+    reader, writer = os.pipe()
+    with open(reader, "rb") as end, open(writer, "wb"):
+        check_writable(f"/dev/fd/{writer}")
+        with replacing(f"/dev/fd/{writer}") as file:
+            file.write(b"through")
+        assert end.read(7) == b"through"
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
