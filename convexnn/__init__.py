@@ -13,6 +13,7 @@ from convexnn.radon import RadonMeasure, radon_measure, second_order_tv
 from convexnn.result import Result
 from convexnn.scenario import ScenarioBound, scenario_bound
 from convexnn.selection import FeatureSelection, Selection, select_alpha, select_feature_penalty
+from convexnn.training import FeatureScaleWarning
 from convexnn.univariate import ReLUSplineRegressor, ReLUSplineRegressorCV, spline_path
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "ConvexReLUClassifierCV",
     "ConvexReLURegressor",
     "ConvexReLURegressorCV",
+    "FeatureScaleWarning",
     "FeatureSelection",
     "Network",
     "NeuronDisplay",

@@ -535,6 +535,8 @@ def find(
     return peaks.take(keep), prices[keep], V[keep], n_starts
 
 
+# Trial steps may leave the range of single precision; the line search does not take them.
+@np.errstate(over="ignore", invalid="ignore")
 def descend(
     X,
     y,
@@ -622,6 +624,7 @@ def descend(
     bounds = Bounds(np.where(np.arange(len(begin)) < parts.size, low, -np.inf), np.inf)
     options = dict(maxiter=max_iter)
     p = minimize(objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    p = p if np.isfinite(p).all() else begin
     W, _, a, _ = unpack(p)
     blocks = Blocks((X @ W.T >= 0).T, np.where(a >= 0, 1.0, -1.0), output, np.abs(a)[:, None] * W)
     return blocks.join(blocks.take(np.zeros(0, dtype=int)))

@@ -7,7 +7,6 @@ from math import ceil, floor, log10
 from os import PathLike
 from time import perf_counter
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,8 +16,9 @@ from convexnn.activations import ReLU, lift, lift_feature_penalty
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import check_data, patterns_of
 from convexnn.certificate import Certificate
+from convexnn.files import read_arrays
 from convexnn.losses import Loss, get_loss
-from convexnn.network import Network
+from convexnn.network import Network, real_array
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
 
@@ -69,7 +69,7 @@ def network_from(model: Any, *, hidden_bias: str | None = None) -> Network:
     if isinstance(network, Network):
         _check_finite(vars(network))
     elif isinstance(model, (str, PathLike)):
-        network = _from_file(model)
+        network = network_in(read_arrays(model), model)
     elif isinstance(model, (tuple, list)):
         network = _from_arrays(*_four(model))
     elif hasattr(model, "coefs_") and hasattr(model, "intercepts_"):
@@ -93,10 +93,10 @@ def _four(arrays) -> tuple:
 def _from_arrays(W1, b1, W2, b2) -> Network:
     """The network of weights in scikit-learn's shapes; missing biases are zero."""
     try:
-        W1, W2 = np.asarray(W1, dtype=float), np.asarray(W2, dtype=float)
+        W1, W2 = real_array(W1, "W1"), real_array(W2, "W2")
         m, outputs = W1.shape[-1] if W1.ndim else 0, W2.shape[1:]
-        b1 = np.zeros(m) if b1 is None else np.asarray(b1, dtype=float)
-        b2 = np.zeros(outputs) if b2 is None else np.asarray(b2, dtype=float)
+        b1 = np.zeros(m) if b1 is None else real_array(b1, "b1")
+        b2 = np.zeros(outputs) if b2 is None else real_array(b2, "b2")
     except (TypeError, ValueError) as error:
         raise ValueError(f"model must have numeric weights: {error}") from None
     if outputs == (1,):
@@ -109,7 +109,6 @@ def _from_arrays(W1, b1, W2, b2) -> Network:
             "model must have weights of shapes (n_features, n_hidden), (n_hidden,), (n_hidden, n_outputs) or "
             f"(n_hidden,), and (n_outputs,), got {W1.shape}, {b1.shape}, {W2.shape} and {b2.shape}."
         )
-    _check_finite(dict(W1=W1, b1=b1, W2=W2, b2=b2))
     return Network(np.ascontiguousarray(W1.T), b1.copy(), W2.copy(), b2 if outputs else float(b2))
 
 
@@ -144,18 +143,31 @@ def _from_torch(model) -> Network:
     return _from_arrays(*weights)
 
 
-def _from_file(path: str | PathLike) -> Network:
-    with open(path, "rb") as opened:
-        try:
-            with np.load(opened, allow_pickle=False) as file:
-                found = {name: file[name] for name in ("W1", "b1", "W2", "b2") if name in file.files}
-        except (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{path} is not an .npz file of a network: {error}") from None
-    if {"W1", "W2"} <= set(found):
-        return _from_arrays(*(found.get(name) for name in ("W1", "b1", "W2", "b2")))
-    network = Network.load(path)
-    _check_finite(vars(network))
-    return network
+def network_in(arrays: dict, path: str | PathLike) -> Network:
+    """The Network of the arrays of a file: those that ``Network.save`` writes, or W1, W2 and perhaps b1, b2.
+
+    Parameters
+    ----------
+    arrays : dict of arrays
+        By name; others are left out.
+    path : str or path
+        The file, for error messages.
+
+    Returns
+    -------
+    network : Network
+
+    Raises
+    ------
+    ValueError
+        When they are no network.
+    """
+    if not {"W1", "W2"} <= set(arrays):
+        return Network.from_weights(arrays, path)
+    try:
+        return _from_arrays(*(arrays.get(name) for name in ("W1", "b1", "W2", "b2")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +199,9 @@ class Audit:
         root of the number of outputs.
     verdict : str
         The above in words; every percentage in it is proved and rounded to the safe side.
+    weight_decay : str
+        Beside which sum alpha stands, and which alpha a model of scikit-learn was trained with: one that saw
+        mini-batches of B of n rows at ``alpha=a`` had a n / B.
     """
 
     network: Network
@@ -200,6 +215,7 @@ class Audit:
     gap: float | None
     certificate: Certificate | None
     verdict: str
+    weight_decay: str
 
     def __str__(self) -> str:
         def found(objective, network):
@@ -208,6 +224,7 @@ class Audit:
             return f"{objective:.8g} ({change}, {_count(network)})"
 
         lines = [
+            ("weight decay", self.weight_decay),
             ("as trained", f"{self.objective:.8g} ({_count(self.network)})"),
             ("balanced", found(self.balanced_objective, self.network)),
             ("polished", found(self.polished_objective, self.polished)),
@@ -251,7 +268,9 @@ def audit(
     y : array of shape (n_samples,)
         Targets, or class labels: those of ``model.classes_`` or, without them, coded in sorted order.
     alpha : float
-        Weight decay on a *sum* of losses; docs/weight_decay.md translates the conventions of other packages.
+        Weight decay on a *sum* of losses, as of training with full batches: ``MLPRegressor(alpha=a)`` has a with
+        ``solver="lbfgs"`` or ``batch_size=len(X)``, and a len(X) / B with mini-batches of B rows (200 by default). The
+        report says which. docs/weight_decay.md translates the conventions of other packages.
     loss : str or Loss, optional
         By default that of our own estimators, "log_loss" for other classifiers and several outputs, else "squared".
     sample_weight : array of shape (n_samples,), optional
@@ -343,6 +362,7 @@ def audit(
         None if bound is None else relative_gap(objective, bound),
         certificate,
         _verdict(objective, value(best), bound, network, best, kind),
+        _weight_decay(model, float(alpha), len(X)),
     )
 
 
@@ -521,6 +541,20 @@ def _percent(share: float, *, up: bool) -> str:
     unit = 10.0 ** (floor(log10(100 * share)) - 1)
     digits = (ceil if up else floor)(100 * share / unit)
     return f"{digits * unit:,.10g} %"
+
+
+def _weight_decay(model: Any, alpha: float, n: int) -> str:
+    """At which alpha the report is, and at which one the model was trained, where it is one of scikit-learn's."""
+    ours = f"alpha {alpha:.6g} beside the sum of the losses of all {n} rows"
+    if hasattr(model, "network_") or not hasattr(model, "coefs_") or not hasattr(model, "batch_size"):
+        return f"{ours}, as of training with full batches"
+    given = f"{type(model).__name__}(alpha={model.alpha:g})"
+    size = n if model.solver == "lbfgs" else min(200 if model.batch_size == "auto" else model.batch_size, n)
+    trained = model.alpha * n / size
+    at = "that" if np.isclose(trained, alpha, rtol=1e-6) else f"{trained:.6g}"
+    if size == n:
+        return f"{ours}; {given}, which saw full batches, was trained at {at}"
+    return f"{ours}; {given}, which divides by the {size} rows of a mini-batch, was trained at {at}"
 
 
 def _count(network: Network) -> str:

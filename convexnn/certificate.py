@@ -142,6 +142,8 @@ class Certificate:
         The network.
     rounding : float
         What rounding errors may make of the objective; a gap no larger than this is none.
+    gap_found : float
+        Relative gap to the bound that would hold if no price were above ``price_found``; nan without a search.
     evidence : tuple of (int, int, Enumeration, Tree, ChargedTree or Squares)
         For scope "global": an output, a sign (+1 or -1), and what proves that no such neuron has a price above alpha,
         in the units of ``convexnn.units``.
@@ -164,6 +166,7 @@ class Certificate:
     network: Network | None = None
     rounding: float = 0.0
     evidence: tuple = field(default=(), repr=False)
+    gap_found: float = float("nan")
 
     @property
     def gap(self) -> float:
@@ -175,18 +178,26 @@ class Certificate:
         """gap divided by the objective."""
         return 0.0 if self.gap <= self.rounding else relative_gap(self.objective, self.lower_bound)
 
+    @property
+    def stated_gap(self) -> float:
+        """The gap that is told of a fit: the proved one; of a search without proof the one that it found, if larger."""
+        if self.scope == "global" or not self.n_searched:
+            return self.relative_gap
+        return float(np.maximum(self.relative_gap, self.gap_found))
+
     def __str__(self) -> str:
         if self.scope == "none":
             return f"objective {self.objective:.6g}; no lower bound was found."
-        found = f"{self.n_searched:,} starts and cells) found no price above {self.price_found:.7g} alpha"
+        found = f"A search over all activation patterns ({self.n_searched:,} starts and cells) found no neuron "
+        if f"{self.price_found:.7g}" == "1" or self.price_found < 1:
+            found += "that lowers the objective: none has a price above alpha."
+        else:
+            found += f"with a price above {self.price_found:.7g} alpha; only a price above alpha lowers the objective."
         if self.n_searched and self.scope == "patterns":
-            return (
-                f"objective {self.objective:.6g}; a search over all activation patterns ({found}. That is a search, "
-                f"not a proof; among networks with the {self.n_patterns:,} patterns listed last the gap is "
-                f"{self.relative_gap:.1e}."
-            )
+            gap = f"relative gap {self.stated_gap:.1e}"
+            return f"objective {self.objective:.6g}, {gap}. {found} That is a search, not a proof."
         how = "proved by " if self.scope == "global" else ""
-        search = f" A search over all activation patterns ({found}." if self.n_searched else ""
+        search = f" {found}" if self.n_searched else ""
         share = 100 * self.relative_gap
         return (
             f"objective {self.objective:.6g}, within {share:{'.2g' if share < 99.5 else '.0f'}} % of the best "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import hashlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -22,15 +23,17 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from convexnn.activations import ACTIVATIONS
-from convexnn.audit import audit, network_from
+from convexnn.audit import audit, network_in
 from convexnn.cross_validation import ConvexReLUClassifierCV, ConvexReLURegressorCV
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
-from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
+from convexnn.export import PROBABILISTIC, save_safetensors, to_onnx, to_sklearn, to_torch
+from convexnn.files import check_writable, read_arrays, replacing
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
 from convexnn.path import relu_path
 from convexnn.result import relative_gap
 from convexnn.solvers import SOLVERS
+from convexnn.training import FeatureScaleWarning, how_it_ended
 
 #: File extension of each format of ``export``.
 FORMATS = {"sklearn": ".joblib", "torch": ".pt", "onnx": ".onnx", "safetensors": ".safetensors"}
@@ -62,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         text = " ".join(str(error).split())
         print(f"convexnn: error: {text}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        what = " ".join(str(error).split()) or "too little of it"
+        print(f"convexnn: error: out of memory ({what}); try fewer rows, or fewer --n-patterns", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("convexnn: interrupted", file=sys.stderr)
@@ -190,8 +197,7 @@ def _fit(arguments: argparse.Namespace) -> None:
     task = _checked_task(arguments, y)
     if arguments.out:
         # Before the work rather than after it.
-        with open(arguments.out, "ab"):
-            pass
+        check_writable(arguments.out)
     if not 0 <= arguments.test_share < 1:
         raise ValueError(f"--test-share must be at least 0 and below 1, got {arguments.test_share}.")
     alpha = arguments.alpha
@@ -250,7 +256,8 @@ def _fit(arguments: argparse.Namespace) -> None:
         **options,
     )
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
+        for kind in (ConvergenceWarning, FeatureScaleWarning):
+            warnings.simplefilter("always", kind)
         model.fit(scaler.transform(X[train]), y[train])
     score = "R2" if task == "regression" else "accuracy"
     scores = [f"train {model.score(scaler.transform(X[train]), y[train]):.4f} ({len(train)} rows)"]
@@ -267,14 +274,15 @@ def _fit(arguments: argparse.Namespace) -> None:
     print(f"neurons         {model.network_.n_neurons}")
     print(f"objective       {certificate.objective:.8g}")
     print(f"lower bound     {certificate.lower_bound:.8g}")
-    print(f"relative gap    {certificate.relative_gap:.2e}, scope: {certificate.scope}")
+    print(f"relative gap    {certificate.stated_gap:.2e}, scope: {certificate.scope}")
     print(f"certificate     {certificate}")
     print(f"{score:<15} {', '.join(scores)}")
+    print(f"ended           {how_it_ended(model.result_, certificate)}")
     print(f"time            {perf_counter() - start:.2f} s, {model.n_iter_} iterations, {model.result_.status}")
     for warning in caught:
         print(f"note            {warning.message}")
     if arguments.out:
-        _save(arguments.out, model, mean, scale, features, task)
+        _save(arguments.out, model, mean, scale, features, task, data_hash=_data_hash(X, y), train_rows=train)
         print(f"saved           {arguments.out}")
 
 
@@ -285,8 +293,7 @@ def _path(arguments: argparse.Namespace) -> None:
     for name in (arguments.out, arguments.plot):
         if name:
             # Before the work rather than after it.
-            with open(name, "ab"):
-                pass
+            check_writable(name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         path = relu_path(
@@ -316,15 +323,23 @@ def _path(arguments: argparse.Namespace) -> None:
     for warning in caught:
         print(f"note {warning.message}")
     if arguments.out:
-        with open(arguments.out, "w", newline="") as file:
+        with replacing(arguments.out, text=True) as file:
             csv.writer(file).writerows([names, *table])
         print(f"saved {arguments.out}")
     if arguments.plot:
-        path.plot().figure_.savefig(arguments.plot, bbox_inches="tight")
+        with replacing(arguments.plot) as file:
+            ending = Path(arguments.plot).suffix[1:]
+            path.plot().figure_.savefig(file, format=ending or "png", bbox_inches="tight")
         print(f"drawn {arguments.plot}")
 
 
-def _save(path, model, mean, scale, features, task) -> None:
+def _data_hash(X, y) -> str:
+    """A digest of data, by which those that trained a model are known again."""
+    return hashlib.sha256(np.ascontiguousarray(X).tobytes() + np.ascontiguousarray(y).tobytes()).hexdigest()
+
+
+def _save(path, model, mean, scale, features, task, **rows) -> None:
+    """The network for raw features, with what is known of it and the rows that trained it."""
     certificate = model.certificate_
     extra = dict(
         task=task,
@@ -338,10 +353,11 @@ def _save(path, model, mean, scale, features, task) -> None:
         scope=certificate.scope,
         method=certificate.method,
         certificate=str(certificate),
+        **rows,
     )
     if task == "classification":
         extra["classes"] = model.classes_
-    with open(path, "wb") as file:
+    with replacing(path) as file:
         model.network_.for_raw_inputs(mean, scale).save(file, **extra)
 
 
@@ -349,7 +365,7 @@ def _audit(arguments: argparse.Namespace) -> None:
     start = perf_counter()
     if arguments.seed < 0:
         raise ValueError(f"--seed must be at least 0, got {arguments.seed}.")
-    network, extra = network_from(arguments.model), _extra(arguments.model)
+    network, extra = _model(arguments.model)
     X, y, features = _load(arguments.data, arguments.target)
     if "feature_names" in extra:
         wanted = extra["feature_names"].tolist()
@@ -363,8 +379,11 @@ def _audit(arguments: argparse.Namespace) -> None:
         )
     if arguments.alpha is None and "alpha" not in extra:
         raise ValueError(f"--alpha must be given: {arguments.model} does not say it.")
-    alpha = float(extra["alpha"]) if arguments.alpha is None else arguments.alpha
-    loss = arguments.loss or (str(extra["loss"]) if "loss" in extra else None)
+    alpha = extra["alpha"] if arguments.alpha is None else arguments.alpha
+    n_rows = len(y)
+    trained, said = _trained(extra, X, y)
+    X, y = X[trained], y[trained]
+    loss = arguments.loss or extra.get("loss")
     mean, scale = extra.get("feature_mean", np.zeros(X.shape[1])), extra.get("feature_scale", np.ones(X.shape[1]))
     standardised = network.for_raw_inputs(-mean / scale, 1 / scale)
     if arguments.hidden_bias == "none":
@@ -374,8 +393,7 @@ def _audit(arguments: argparse.Namespace) -> None:
         standardised = replace(standardised, hidden_biases=biases)
     if arguments.out:
         # Before the work rather than after it.
-        with open(arguments.out, "ab"):
-            pass
+        check_writable(arguments.out)
     report = audit(
         standardised,
         (X - mean) / scale,
@@ -389,7 +407,8 @@ def _audit(arguments: argparse.Namespace) -> None:
         max_time=arguments.max_time,
         random_state=arguments.seed,
     )
-    print(f"data            {arguments.data}: {len(y)} rows, {X.shape[1]} features")
+    print(f"data            {arguments.data}: {n_rows} rows, {X.shape[1]} features")
+    print(f"rows            {said}")
     print(f"alpha           {alpha:.6g}")
     print(report)
     print(f"time            {perf_counter() - start:.2f} s")
@@ -412,23 +431,56 @@ def _save_audited(path, report, extra, alpha, loss, mean, scale):
     best, objective = report.polished, report.polished_objective
     if report.improved is not None and report.improved_objective is not None:
         best, objective = report.improved, report.improved_objective
-    about = ("task", "feature_names", "feature_mean", "feature_scale", "classes")
+    about = ("task", "feature_names", "feature_mean", "feature_scale", "classes", "data_hash", "train_rows")
     kept = {name: extra[name] for name in about if name in extra} | ({} if loss is None else {"loss": loss})
     kept |= dict(alpha=alpha, objective=objective, lower_bound=-np.inf, scope="none")
     if report.lower_bound is not None:
         kept |= dict(lower_bound=report.lower_bound, scope="global", method=report.certificate.method)
-    with open(path, "wb") as file:
+    with replacing(path) as file:
         best.for_raw_inputs(mean, scale).save(file, **kept)
 
 
-def _extra(path) -> dict:
-    """All arrays of a model's file."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+def _trained(extra, X, y):
+    """The rows to audit, and in words which they are: those that trained the model where its file knows them again."""
+    rows = extra.get("train_rows")
+    if rows is None or "data_hash" not in extra:
+        return slice(None), f"all {len(y)}; the model does not say which rows trained it"
+    if extra["data_hash"] != _data_hash(X, y) or rows.max() >= len(y):
+        return slice(None), f"all {len(y)}; they are not the data that the model was made from"
+    return rows, f"{len(rows)} of {len(y)}, those that trained the model"
+
+
+def _model(path):
+    """The network of a file, and what else the file says, checked; ValueError that names the file."""
+    arrays = read_arrays(path)
+    network = network_in(arrays, path)
+    d, n_classes = network.hidden_weights.shape[1], max(network.n_outputs, 2)
+    # Shape, kinds of NumPy's dtypes, and what the values must be.
+    number, text = ((), "iuf", lambda value: value == value), ((), "U", lambda value: True)
+    layout: dict[str, tuple[tuple, str, Callable]] = dict.fromkeys(("alpha", "objective", "lower_bound"), number)
+    layout |= dict.fromkeys(("task", "scope", "method", "certificate", "data_hash"), text)
+    layout |= dict(
+        loss=((), "U", LOSSES.__contains__),
+        feature_names=((d,), "U", lambda names: True),
+        feature_mean=((d,), "iuf", lambda mean: np.isfinite(mean).all()),
+        feature_scale=((d,), "iuf", lambda scale: np.isfinite(scale).all() and scale.min() > 0),
+        classes=((n_classes,), "biufU", lambda classes: np.array_equal(np.unique(classes), classes)),
+        train_rows=((np.size(arrays.get("train_rows", 0)),), "iu", lambda rows: rows.size and rows.min() >= 0),
+    )
+    facts = {}
+    for name in layout.keys() & arrays.keys():
+        shape, kinds, sound = layout[name]
+        array = arrays[name]
+        fits = array.shape == shape and array.dtype.kind in kinds
+        facts[name] = array if shape else array.item() if fits else None
+        if not (fits and sound(facts[name])):
+            got = f"{' '.join(repr(array).split())[:80]}, of shape {array.shape} and dtype {array.dtype}"
+            raise ValueError(f"{path} is no saved model: {name} cannot be {got}; save the model again.")
+    return network, facts
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    network, extra, out = network_from(arguments.model), _extra(arguments.model), arguments.out
+    (network, extra), out = _model(arguments.model), arguments.out
     by_ending = {ending: name for name, ending in FORMATS.items()}
     to = arguments.to or by_ending.get(Path(out).suffix)
     if to is None:
@@ -437,16 +489,17 @@ def _export(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--dtype is for torch and onnx, got {arguments.dtype} for {to}, which is in float64.")
     dtype = arguments.dtype or "float64"
     task = {name: extra[name] for name in ("classes", "feature_names") if name in extra}
-    task["loss"] = get_loss(str(extra["loss"]), network.n_outputs) if "loss" in extra else None
+    task["loss"] = get_loss(extra["loss"], network.n_outputs) if "loss" in extra else None
     stated = ("alpha", "objective", "lower_bound", "scope", "method", "certificate")
-    facts = {name: extra[name].item() for name in stated if name in extra}
+    facts = {name: extra[name] for name in stated if name in extra}
     if {"objective", "lower_bound"} <= set(facts):
         facts["relative_gap"] = relative_gap(facts["objective"], facts["lower_bound"])
     if to == "sklearn":
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             mlp = to_sklearn(network, **task, **({"alpha": facts["alpha"]} if "alpha" in facts else {}))
-        joblib.dump(mlp, out)
+        with replacing(out) as file:
+            joblib.dump(mlp, file)
         load = ["import joblib", f"model = joblib.load({out!r})"]
         for warning in caught:
             print(f"note            {warning.message}")
@@ -454,7 +507,7 @@ def _export(arguments: argparse.Namespace) -> None:
         module = to_torch(network, dtype=dtype)
         import torch
 
-        with open(out, "wb") as file:
+        with replacing(out) as file:
             torch.save(module.state_dict(), file)
         (width, d), k = module[0].weight.shape, module[2].out_features
         load = [
@@ -475,7 +528,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    network, extra = Network.load(arguments.model), _extra(arguments.model)
+    network, extra = _model(arguments.model)
     features = extra["feature_names"].tolist() if "feature_names" in extra else None
     names, columns, lines = _read(arguments.data)
     if features is None:
@@ -490,8 +543,8 @@ def _predict(arguments: argparse.Namespace) -> None:
         labels = scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0).astype(int)
         table = [classes[labels].tolist()]
         if arguments.proba:
-            if str(extra["loss"]) not in ("log_loss", "multinomial_log_loss"):
-                raise ValueError(f"--proba needs a network trained with the log loss, got {extra['loss']}.")
+            if extra.get("loss") not in PROBABILISTIC:
+                raise ValueError(f"--proba needs a network trained with the log loss, got {extra.get('loss')}.")
             p = softmax(scores, axis=1) if scores.ndim > 1 else np.column_stack([expit(-scores), expit(scores)])
             header += [f"probability_{label}" for label in classes.tolist()]
             table += p.T.tolist()
@@ -500,7 +553,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     elif scores.ndim > 1:
         header, table = [f"output_{k}" for k in range(scores.shape[1])], scores.T.tolist()
     if arguments.out:
-        with open(arguments.out, "w", newline="") as file:
+        with replacing(arguments.out, text=True) as file:
             csv.writer(file).writerows([header, *zip(*table)])
     else:
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *zip(*table)])

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
@@ -371,14 +371,13 @@ def cross_validate(model, single, coded, labels, weighted, groups):
                     scores[k, i] = -np.average(held_out, weights=weights[test])
                 else:
                     single.network_ = fit.network
-                    takes = weighted and "sample_weight" in inspect.signature(scorer).parameters
-                    extra = dict(sample_weight=sample_weight[test]) if takes else {}
-                    scores[k, i] = scorer(single, X[test], labels[test], **extra)
+                    rows = X[test], labels[test], sample_weight[test] if weighted else None
+                    scores[k, i] = _scored(scorer, single, i, *rows)
                 fit_times[k, i], score_times[k, i] = seconds, perf_counter() - began
                 n_neurons[k, i] = fit.network.n_neurons
                 late += fit.result.status != "optimal"
             if not np.isfinite(scores[k]).all():
-                raise ValueError(f"scoring must give finite numbers, got {scores[k]} for the folds.")
+                raise ValueError(f"the held-out loss must be finite, got {-scores[k]} for the folds.")
             if model.verbose:
                 line = f"alpha {alphas[k]:.4g}  score {scores[k].mean():.6g} +- {_standard_error(scores[k]):.2g}"
                 print(f"{line}  neurons {n_neurons[k].mean():.1f}  {perf_counter() - start:.1f} s", file=sys.stderr)
@@ -434,6 +433,25 @@ def _advance(walk) -> tuple[Fit | None, float]:
     """The next fit of a path, None at its end, and its seconds."""
     start = perf_counter()
     return next(walk, None), perf_counter() - start
+
+
+def _scored(scorer, single, i: int, X: NDArray, labels: NDArray, sample_weight: NDArray | None) -> float:
+    """The score of a fold's test rows; ValueError that names the fold where there is none."""
+    takes = sample_weight is not None and "sample_weight" in inspect.signature(scorer).parameters
+    try:
+        score = scorer(single, X, labels, **(dict(sample_weight=sample_weight) if takes else {}))
+        bad = "" if np.isfinite(score) else str(score)
+    except (ValueError, UndefinedMetricWarning) as error:
+        score, bad = np.nan, str(error)
+    if bad:
+        lost = np.zeros(0) if single.classes_ is None else np.setdiff1d(single.classes_, labels)
+        why = f", which have none of class {lost[0]}" if len(lost) else ""
+        hint = "splits with every class in every fold" if len(lost) else "another scorer or larger folds"
+        raise ValueError(
+            f"scoring must give finite numbers, got {bad!r} for the {len(labels)} test rows of split {i}{why}. Give "
+            f"{hint}, or leave scoring out: the mean loss takes any rows."
+        )
+    return score
 
 
 def _check_folds(splits, counts, weights, labels, classes):

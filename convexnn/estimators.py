@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from numbers import Real
+
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -23,8 +26,9 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
     Parameters
     ----------
     alpha : float or "auto", default="auto"
-        Weight decay on a *sum* of losses: ``MLPRegressor(alpha=a)`` has a = alpha. "auto" takes 0.01 of ``alpha_max_``,
-        which does not change with the units of y, nor of X as a whole (without hidden bias), nor with repeated data.
+        Weight decay on a *sum* of losses: ``MLPRegressor(alpha=a)`` on full batches has a = alpha (on mini-batches of B
+        of n rows, its default, a = alpha B / n). "auto" takes 0.01 of ``alpha_max_``, which does not change with the
+        units of y, nor of X as a whole (without hidden bias), nor with repeated data.
     loss : {"squared", "huber", "absolute", "quantile"} or loss object, default="squared"
         ``convexnn.losses.Huber(delta=0.5)`` sets a parameter. "absolute" and "quantile" need solver="cvxpy".
     activation : {"relu", "gated_relu"}, default="relu"
@@ -220,7 +224,8 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
     tol, max_iter, max_time, warm_start, init, certify, random_state, verbose
         As in ConvexReLURegressor.
     class_weight : dict, "balanced" or None
-        Factors of the losses by class; "balanced" makes the classes equally heavy.
+        Factors of the losses by class, finite and >= 0, 1 for classes that are not in it; "balanced" makes the classes
+        equally heavy.
 
     Attributes
     ----------
@@ -315,7 +320,7 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
         check_classification_targets(y)
         weights = check_weights(sample_weight, len(y))
         self.classes_, code = np.unique(y, return_inverse=True)
-        class_weight = compute_sample_weight(self.class_weight, y)
+        class_weight = check_class_weight(self.class_weight, self.classes_, y)
         n_classes = len(self.classes_)
         heavy = len(np.unique(code[weights * class_weight > 0]))
         if heavy < 2 or heavy < n_classes:
@@ -394,3 +399,35 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
         """
         scores = self._scores(X)
         return log_softmax(scores, axis=1) if scores.ndim > 1 else log_expit(np.column_stack([-scores, scores]))
+
+
+def check_class_weight(class_weight, classes, y):
+    """The factor of each sample by its class, or a ValueError that says what is wrong.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+        As in ConvexReLUClassifier.
+    classes : array of shape (n_classes,)
+        Distinct labels.
+    y : array of shape (n_samples,)
+        The label of each sample.
+
+    Returns
+    -------
+    factors : array of shape (n_samples,)
+    """
+    if not isinstance(class_weight, Mapping):
+        if class_weight is not None and not (isinstance(class_weight, str) and class_weight == "balanced"):
+            raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {class_weight!r}.")
+        return compute_sample_weight(class_weight, y)
+    labels = classes.tolist()
+    unknown = [key for key in class_weight if key not in labels]
+    if unknown:
+        raise ValueError(f"class_weight must have classes of y as keys, some of {labels[:10]}, got {unknown[:5]}.")
+    factors = np.ones(len(labels))
+    for key, value in class_weight.items():
+        if not (isinstance(value, Real) and 0 <= float(value) < np.inf):
+            raise ValueError(f"class_weight must be finite numbers >= 0, got {value!r} for class {key!r}.")
+        factors[labels.index(key)] = value
+    return factors[np.searchsorted(classes, y)]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from convexnn.certificate import Certificate
+from convexnn.files import replacing
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 
@@ -285,7 +286,8 @@ def to_onnx(
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
     if path is not None:
-        onnx.save(model, str(path))
+        with replacing(path) as file:
+            file.write(model.SerializeToString())
     return model
 
 
@@ -328,7 +330,7 @@ def save_safetensors(network: Network, path: str | PathLike, **facts: Any) -> No
     weights = {key: value for key, value in vars(network).items() if value is not None and key != "hidden_bias"}
     tensors = {key: np.array(value, dtype=float, order="C") for key, value in weights.items()}
     content = numpy.save(tensors, _metadata(network, facts))
-    with open(path, "wb") as file:
+    with replacing(path) as file:
         file.write(content)
 
 
@@ -350,7 +352,8 @@ def load_safetensors(path: str | PathLike) -> Network:
     ImportError
         When safetensors is not installed.
     ValueError
-        When the file is not a .safetensors file, lacks weights, or holds weights whose shapes do not match.
+        When the file is not a .safetensors file, or does not hold the weights of a network: see
+        ``Network.from_weights``.
     OSError
         When the file cannot be read.
     """
@@ -362,10 +365,12 @@ def load_safetensors(path: str | PathLike) -> Network:
         with safetensors.safe_open(path, "np") as file:
             weights = {key: file.get_tensor(key) for key in Network.__dataclass_fields__ if key in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, TypeError) as error:
+        # NumPy has no such dtype, for the second.
         raise ValueError(f"{path} is not a .safetensors file of a network: {error}") from None
-    hidden_bias = "free" if metadata.get("hidden_bias") == "free" else "penalized"
-    return Network.from_weights(dict(weights, hidden_bias=hidden_bias), path)
+    # A certificate's is beside the weights, and may be "none": then there is nothing to penalise.
+    hidden_bias = metadata.get("hidden_bias", "none")
+    return Network.from_weights(weights | {"hidden_bias": "penalized" if hidden_bias == "none" else hidden_bias}, path)
 
 
 def _optional(module: str) -> Any:

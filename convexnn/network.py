@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from zipfile import BadZipFile
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from convexnn.arrangements import check_data
+from convexnn.files import read_arrays, replacing
 from convexnn.losses import Loss, get_loss
 
 # Unit weight vectors closer than this are one direction: merging them moves predictions by less than rounding
@@ -379,13 +381,13 @@ class Network:
         gates = self.gate_weights / scale
         return replace(changed, gate_weights=gates, gate_biases=self.gate_biases - gates @ mean)
 
-    def save(self, path: str | PathLike, **extra: ArrayLike) -> None:
+    def save(self, path: str | PathLike | IO[bytes], **extra: ArrayLike) -> None:
         """Write the weights to an .npz file that needs no pickle to read.
 
         Parameters
         ----------
-        path : str or path
-            File name; ``.npz`` is appended when missing, as numpy does.
+        path : str, path or binary file
+            File name; ``.npz`` is appended when missing, as numpy does. The file is written beside and renamed.
         **extra : arrays
             Further arrays to keep in the file, such as class labels; ``load`` ignores them.
 
@@ -393,6 +395,8 @@ class Network:
         ------
         ValueError
             When the name of an extra array is taken, or it cannot be stored without pickle.
+        OSError
+            When the file cannot be written; one that was there stays as it was.
         """
         weights = {name: value for name, value in vars(self).items() if value is not None}
         for name, value in extra.items():
@@ -400,7 +404,12 @@ class Network:
                 raise ValueError(f"extra arrays must not be named {name!r}: that name is taken.")
             if np.asarray(value).dtype.hasobject:
                 raise ValueError(f"extra array {name!r} must have a numeric or string dtype, got object.")
-        np.savez(path, **weights, **extra)  # type: ignore[arg-type]
+        if not isinstance(path, (str, PathLike)):
+            np.savez(path, **weights, **extra)  # type: ignore[arg-type]
+            return
+        name = os.fspath(path)
+        with replacing(name if name.endswith(".npz") else f"{name}.npz") as file:
+            np.savez(file, **weights, **extra)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | PathLike) -> Network:
@@ -419,15 +428,12 @@ class Network:
         Raises
         ------
         ValueError
-            When the file is not an .npz file, lacks weights, or holds weights whose shapes do not match.
+            When the file is not an .npz file, would expand to much more than its size, or does not hold the weights of
+            a network: see ``from_weights``.
+        OSError
+            When the file cannot be read.
         """
-        with open(path, "rb") as opened:
-            try:
-                with np.load(opened, allow_pickle=False) as file:
-                    found = {name: file[name] for name in file.files if name in cls.__dataclass_fields__}
-            except (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile) as error:
-                raise ValueError(f"{path} is not an .npz file of a network: {error}") from None
-        return cls.from_weights(found, path)
+        return cls.from_weights(read_arrays(path), path)
 
     @classmethod
     def from_weights(cls, found: dict, path: str | PathLike) -> Network:
@@ -436,7 +442,7 @@ class Network:
         Parameters
         ----------
         found : dict of arrays
-            Parameters of Network by name.
+            Parameters of Network by name; others are left out.
         path : str or path
             The file, for error messages.
 
@@ -447,24 +453,31 @@ class Network:
         Raises
         ------
         ValueError
-            When weights are missing or their shapes do not match.
+            When weights are missing, not real or not finite, their shapes do not match, hidden_bias is unknown, or a
+            feature penalty is negative.
         """
+        bad = f"{path} is not a saved network"
         needed = {"hidden_weights", "hidden_biases", "output_weights", "output_bias"}
         needed |= {"gate_weights", "gate_biases"} if {"gate_weights", "gate_biases"} & set(found) else set()
         if needed - set(found):
-            raise ValueError(f"{path} is not a saved network: it lacks {sorted(needed - set(found))}.")
-        shape = found["hidden_weights"].shape
-        fits = {"hidden_biases": shape[:1], "gate_weights": shape, "gate_biases": shape[:1]}
-        fits["feature_penalty"] = shape[1:]
-        fits["skip_weights"] = shape[1:] + found["output_weights"].shape[1:]
-        wrong = [name for name, expected in fits.items() if name in found and found[name].shape != expected]
-        if len(shape) != 2 or found["output_weights"].shape[:1] != shape[:1] or wrong:
-            raise ValueError(f"{path} is not a saved network: the shapes of {wrong or 'its weights'} do not match.")
-        if "hidden_bias" in found:
-            found["hidden_bias"] = str(found["hidden_bias"])
-        if found["output_bias"].ndim == 0:
-            found["output_bias"] = float(found["output_bias"])
-        return cls(**found)
+            raise ValueError(f"{bad}: it lacks {sorted(needed - set(found))}.")
+        hidden_bias = str(found.get("hidden_bias", "penalized"))
+        if hidden_bias not in ("penalized", "free"):
+            raise ValueError(f"{bad}: hidden_bias must be 'penalized' or 'free', got {hidden_bias[:50]!r}.")
+        names = [name for name in cls.__dataclass_fields__ if name in found and name != "hidden_bias"]
+        weights: dict[str, Any] = {name: real_array(found[name], f"{bad}: {name}") for name in names}
+        shape, outputs = weights["hidden_weights"].shape, weights["output_weights"].shape[1:]
+        fits = dict(hidden_biases=shape[:1], gate_weights=shape, gate_biases=shape[:1], feature_penalty=shape[1:])
+        fits |= dict(output_weights=shape[:1] + outputs, skip_weights=shape[1:] + outputs)
+        fits["output_bias"] = outputs if weights["output_bias"].ndim else ()
+        wrong = [name for name, expected in fits.items() if name in weights and weights[name].shape != expected]
+        if len(shape) != 2 or len(outputs) > 1 or 0 in shape[1:] + outputs or wrong:
+            raise ValueError(f"{bad}: the shapes of {wrong or 'its weights'} do not match.")
+        if "feature_penalty" in weights and weights["feature_penalty"].min() < 0:
+            raise ValueError(f"{bad}: feature_penalty must not be negative, got {weights['feature_penalty'].min():g}.")
+        if not weights["output_bias"].ndim:
+            weights["output_bias"] = float(weights["output_bias"])
+        return cls(**weights, hidden_bias=hidden_bias)
 
     def __repr__(self) -> str:
         kind = "ReLU" if self.gate_weights is None else "gated ReLU"
@@ -631,6 +644,17 @@ class Network:
             hidden_biases=self.hidden_biases * inner,
             output_weights=self.output_weights * outer.reshape(shape),
         )
+
+
+def real_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """The values in double precision; ValueError that names them when they are no real, finite numbers."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biufO":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    array = array.astype(float)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity.")
+    return array
 
 
 def clusters(points: NDArray, radius: float) -> NDArray[np.intp]:

@@ -275,7 +275,7 @@ def fit_path(model, X, y, sequence, sample_weight=None) -> Path:
         interrupted = True
     path = path_of(fits, getattr(model, "classes_", None))
     n_left = len(sequence(path.alpha_max)) - len(fits)
-    late = [fit for fit in fits if fit.result.status != "optimal"]
+    late = [fit for fit in fits if fit.is_short_of(model.tol)]
     if n_left or late:
         end = "an interrupt" if interrupted else f"max_time={model.max_time}"
         what = f"{end} ended the path before its last {n_left} alphas" if n_left else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from time import perf_counter
 
 import numpy as np
 
@@ -11,6 +12,13 @@ def plain_entry(entry):
     """An entry of a history in Python's own numbers."""
     counts = ("iteration", "blocks")
     return {name: int(value) if name in counts else float(value) for name, value in entry.items()}
+
+
+def _line(iteration, seconds, objective, relative_gap, blocks):
+    return (
+        f"iteration {iteration:6d}  objective {objective:.6g}  relative gap {relative_gap:.1e}  neurons {blocks:4d}  "
+        f"{seconds:.1f} s"
+    )
 
 
 class Progress:
@@ -23,8 +31,7 @@ class Progress:
     def __init__(self, estimator, unit):
         self.estimator, self.unit = estimator, unit
         self.live = sys.stderr.isatty()
-        self.shown = -np.inf
-        self.line = ""
+        self.began, self.shown = perf_counter(), -np.inf
         self.task = self._next_task()
 
     def _next_task(self):
@@ -35,13 +42,10 @@ class Progress:
 
     def __call__(self, entry):
         entry = entry | dict(objective=self.unit * entry["objective"])
-        self.line = (
-            f"iteration {entry['iteration']:6d}  objective {entry['objective']:.6g}  relative gap "
-            f"{entry['relative_gap']:.1e}  neurons {entry['blocks']:4d}  {entry['seconds']:.1f} s"
-        )
         if self.estimator.verbose and entry["seconds"] - self.shown >= (0.1 if self.live else 2.0):
             self.shown = entry["seconds"]
-            self._write(self.line if self.live else f"{self.line}\n")
+            line = _line(**entry)
+            self._write(line if self.live else f"{line}\n")
         if self.task is not None:
             self.estimator.history_.append(plain_entry(entry))
             stop = self.task.call_on_fit_task_end(estimator=self.estimator)
@@ -52,11 +56,14 @@ class Progress:
                 # As Ctrl-C does: the solver keeps the best coefficients so far, with their gap.
                 raise KeyboardInterrupt
 
-    def close(self):
+    def close(self, fit):
+        """Ends with the line of the network itself: what warnings and reports tell of it, too."""
         if self.task is not None:
             self.task.call_on_fit_task_end(estimator=self.estimator)
         if self.estimator.verbose:
-            self._write(f"{self.line}\n")
+            objective, gap = fit.certificate.objective, fit.relative_gap
+            seconds = perf_counter() - self.began
+            self._write(f"{_line(fit.result.n_iter, seconds, objective, gap, fit.network.n_neurons)}\n")
 
     def _write(self, text):
         sys.stderr.write(f"\r\x1b[K{text}" if self.live else text)

@@ -7,15 +7,25 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-#: What each status means, and what to try next.
+#: What ended a fit, for each status.
 STATUSES = {
-    "optimal": "the gap is within the tolerance",
-    "almost_optimal": "the solver stopped at reduced accuracy; another solver, or a larger tol, may be enough",
-    "max_iter": "the iteration limit came first; raise max_iter or tol, or alpha, or standardise the features",
-    "stalled": "rounding stopped the progress; a larger alpha, standardised features or another solver may help",
-    "time_limit": "the time limit came first; raise max_time or tol",
-    "interrupted": "stopped by the user; the best coefficients so far are kept",
-    "failed": "the solver gave no usable point; try another solver, or standardise the features",
+    "optimal": "the fit reached its tolerance",
+    "almost_optimal": "the solver could do no better",
+    "max_iter": "the iteration limit came first",
+    "stalled": "rounding stopped the progress",
+    "time_limit": "the time limit came first",
+    "interrupted": "the fit was interrupted by the user; the best network so far is kept",
+    "failed": "the solver gave no usable point",
+}
+#: What to try where that left a gap above tol.
+REMEDIES = {
+    "optimal": "lower tol",
+    "almost_optimal": "another solver, or a larger tol, may be enough",
+    "max_iter": "raise max_iter or tol, or alpha, or standardise the features",
+    "stalled": "a larger alpha, standardised features or another solver may help",
+    "time_limit": "raise max_time or tol",
+    "interrupted": "fit again, with warm_start=True from this network",
+    "failed": "try another solver, or standardise the features",
 }
 
 

@@ -194,7 +194,7 @@ def select_alpha(
         # Between two fits; within one the solver keeps what it has.
         if not fits:
             raise
-    _warn(fits, undecided())
+    _warn(fits, undecided(), solver_tol)
     best = int(np.argmin([abs(count - wanted) for count in counts]))
     network = fits[best].network
     sizes = [(fit.network.n_neurons, _count(fit.network, "n_weights")) for fit in fits]
@@ -401,7 +401,7 @@ def select_feature_penalty(
     except KeyboardInterrupt:
         if not tried:
             raise
-    _warn([fit for *_, fit in tried], bool(moves()))
+    _warn([fit for *_, fit in tried], bool(moves()), solver_tol)
     misses = [sum(abs(k) for k in more.values() if abs(k) > tol) for _, more, _ in tried]
     best = int(np.argmin(misses))
     levels, more, fit = tried[best]
@@ -541,9 +541,9 @@ def _members(groups: ArrayLike, n_active: Mapping, n_features: int) -> dict:
     return members
 
 
-def _warn(fits: list[Fit], undecided: bool) -> None:
+def _warn(fits: list[Fit], undecided: bool, solver_tol: float) -> None:
     """A warning when the search ended early, or when fits are less accurate than asked for."""
-    late = [fit.relative_gap for fit in fits if fit.result.status != "optimal"]
+    late = [fit.relative_gap for fit in fits if fit.is_short_of(solver_tol)]
     what = []
     if undecided:
         what.append("the search ended before the wanted numbers were found or ruled out; raise max_fits or max_time")

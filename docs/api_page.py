@@ -10,7 +10,7 @@ from convexnn.solvers import SOLVERS
 
 #: Title, one sentence, and the modules of convexnn whose public names belong there.
 GROUPS = [
-    ("Estimators", "scikit-learn's contract: fit, predict, certificate.", ["estimators"]),
+    ("Estimators", "scikit-learn's contract: fit, predict, certificate.", ["estimators", "training"]),
     ("One feature", "Networks as linear splines; see :doc:`../guide/one_feature`.", ["univariate"]),
     ("Paths and the choice of alpha", "Many alphas at once.", ["path", "cross_validation", "selection"]),
     ("Networks and results", "What a fit leaves behind.", ["network", "radon", "result"]),

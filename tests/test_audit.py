@@ -220,6 +220,9 @@ def test_files_that_cannot_be_converted(tmp_path):
     np.savez(tmp_path / "other.npz", W1=np.ones((2, 2)))
     with pytest.raises(ValueError, match="lacks"):
         network_from(tmp_path / "other.npz")
+    np.savez(tmp_path / "other.npz", W1=np.ones((2, 2), dtype=complex), W2=np.ones(2))
+    with pytest.raises(ValueError, match=r"other\.npz: .*W1 must hold real numbers, got dtype complex128"):
+        network_from(tmp_path / "other.npz")
     with pytest.raises(OSError, match="missing"):
         network_from(tmp_path / "missing.npz")
 
@@ -616,6 +619,32 @@ def test_weight_decay_of_scikit_learn(kind, weighted):
     assert network.hidden_biases.any()
     assert objective == pytest.approx(total * model.loss_, rel=1e-10)
     assert audit(model, X, target, 0.7, sample_weight=weights, certify=False).objective == pytest.approx(objective)
+
+
+@pytest.mark.parametrize(
+    "options, alpha, words",
+    [
+        (dict(solver="lbfgs"), 0.7, "which saw full batches, was trained at that"),
+        (dict(solver="lbfgs"), 2, "which saw full batches, was trained at 0.7"),
+        (dict(batch_size=30), 0.7, "which saw full batches, was trained at that"),
+        (dict(batch_size="auto"), 0.7, "which saw full batches, was trained at that"),
+        (dict(batch_size=12), 0.7, "which divides by the 12 rows of a mini-batch, was trained at 1.75"),
+        (dict(batch_size=12, solver="sgd"), 1.75, "which divides by the 12 rows of a mini-batch, was trained at that"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_report_says_full_or_mini_batch(options, alpha, words):
+    X, y, _ = draw(np.random.default_rng(18))
+    model = MLPRegressor(hidden_layer_sizes=(5,), alpha=0.7, max_iter=3, random_state=0, **options).fit(X, y)
+    report = audit(model, X, y, alpha, certify=False)
+    ours = f"alpha {alpha} beside the sum of the losses of all 30 rows"
+    assert report.weight_decay == f"{ours}; MLPRegressor(alpha=0.7), {words}"
+    assert str(report).splitlines()[0] == f"weight decay    {report.weight_decay}"
+    for silent in (network_from(model), (*(each for pair in zip(model.coefs_, model.intercepts_) for each in pair),)):
+        report = audit(silent, X, y, alpha, certify=False)
+        assert report.weight_decay == f"{ours}, as of training with full batches"
+    own = ConvexReLURegressor(0.7, patterns="sampled", n_patterns=5, random_state=0, tol=1e-2).fit(X, y)
+    assert audit(own, X, y, 0.7, certify=False).weight_decay.endswith(", as of training with full batches")
 
 
 def test_weight_decay_of_batches():

@@ -302,6 +302,26 @@ def test_no_bound_is_infinity_and_says_so():
     assert str(certificate) == f"objective {certificate.objective:.6g}; no lower bound was found."
 
 
+@pytest.mark.parametrize(
+    "price, words",
+    [
+        (1.00005, "found no neuron with a price above 1.00005 alpha; only a price above alpha lowers the objective."),
+        (1.0, "found no neuron that lowers the objective: none has a price above alpha."),
+        (0.3, "found no neuron that lowers the objective: none has a price above alpha."),
+    ],
+)
+@pytest.mark.parametrize("scope", ["patterns", "global"])
+def test_a_search_in_plain_words(price, words, scope):
+    searched = dict(n_searched=1200, price_found=price, gap_found=3e-4)
+    certificate = Certificate(2.0, 2.0 - 1e-5, scope, "hand", np.zeros(1), 1.0, 3, "network", **searched)
+    words = f"A search over all activation patterns (1,200 starts and cells) {words}"
+    last = " That is a search, not a proof." if scope == "patterns" else ""
+    assert str(certificate).endswith(words + last)
+    assert certificate.relative_gap == pytest.approx(5e-6)
+    assert certificate.stated_gap == pytest.approx(3e-4 if scope == "patterns" else 5e-6)
+    assert ("relative gap 3.0e-04." in str(certificate)) == (scope == "patterns")
+
+
 def test_rounding_does_not_make_a_gap_negative():
     certificate = Certificate(1.0, 1.0 + 1e-16, "global", "", np.zeros(1), 1.0, 1, "")
     assert certificate.gap == 0.0 and certificate.relative_gap == 0.0

@@ -16,6 +16,7 @@ from convexnn.network import Network
 
 # Few patterns and a loose tolerance: these tests are about the command, not about the solution.
 FAST = ["--n-patterns", "20", "--tol", "1e-2", "--quiet"]
+AUDIT = ["--no-certify", "--tol", "1e-4"]
 BAD_FEATURES = {
     "text": ("1,2,3\n1,red,4\n", ["'b'", "'red'", "row 4"]),
     "empty cell": ("1,2,3\n1,,4\n", ["'b'", "''", "row 4"]),
@@ -166,7 +167,8 @@ def test_bundled_sets(capsys, data, target, size, task, proof):
     assert float(said["objective"]) >= float(said["lower bound"]) > 0
     gap, scope = said["relative gap"].split(", scope: ")
     assert float(gap) <= 2e-2 and scope == ("global" if proof else "patterns")
-    assert said["time"].endswith("optimal")
+    assert said["time"].endswith("optimal") and said["ended"].startswith("the fit reached its tolerance")
+    assert f"{float(gap):.1e}" in said["ended"] or f"{float(gap):.0e}" in said["ended"]
     assert said["accuracy" if task == "classification" else "R2"].startswith("train ")
 
 
@@ -450,6 +452,80 @@ def test_predict_wants_a_model(capsys, tmp_path, numeric, model, kind):
     fails(capsys, "predict", path, numeric, names=[str(path)])
 
 
+CRAFTED = [
+    dict(hidden_weights=np.full((2, 3), np.nan)),
+    dict(hidden_weights=np.ones((2, 3), dtype=complex)),
+    dict(hidden_bias="some"),
+    dict(feature_penalty=-np.ones(3)),
+    dict(alpha=np.ones(3)),
+    dict(alpha="much"),
+    dict(lower_bound=np.nan),
+    dict(loss="wrong"),
+    dict(loss=3),
+    dict(classes=np.array([0.5])),
+    dict(classes=np.array([1, 0])),
+    dict(classes=np.array([[0, 1]])),
+    dict(feature_names=np.array(["a"])),
+    dict(feature_names=np.ones(3)),
+    dict(feature_mean=np.array([0.0, 1.0, np.inf])),
+    dict(feature_mean=0.0),
+    dict(feature_scale=np.zeros(3)),
+    dict(train_rows=np.array([-1])),
+    dict(train_rows=np.array([[1]])),
+]
+
+
+@pytest.mark.parametrize("wrong", CRAFTED, ids=lambda wrong: f"{wrong}")
+def test_crafted_models(capsys, tmp_path, numeric, wrong):
+    """One line that names the file and the array, and no file."""
+    good = dict(
+        hidden_weights=np.ones((2, 3)), hidden_biases=np.zeros(2), output_weights=np.ones(2), output_bias=0.0, alpha=1.0
+    )
+    np.savez(tmp_path / "bad.npz", **(good | wrong))
+    out, (name,) = tmp_path / "out.onnx", wrong
+    for argv in (["predict", numeric], ["audit", numeric, "--target", "y", *AUDIT], ["export"]):
+        fails(capsys, argv[0], tmp_path / "bad.npz", *argv[1:], "--out", out, names=["bad.npz", name])
+    assert not out.exists()
+
+
+def test_a_model_without_its_loss_has_no_probabilities(capsys, tmp_path, numeric):
+    np.savez(tmp_path / "m.npz", W1=np.ones((4, 2)), W2=np.ones(2), classes=np.array(["no", "yes"]))
+    fails(capsys, "predict", tmp_path / "m.npz", numeric, "--proba", names=["--proba needs", "None"])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), MemoryError("Unable to allocate 1. TiB")])
+def test_too_little_memory_is_one_line(capsys, monkeypatch, error):
+    def fit(self, X, y):
+        raise error
+
+    monkeypatch.setattr(cli.ConvexReLUClassifier, "fit", fit)
+    fails(capsys, "fit", "iris", *FAST, names=["out of memory", str(error)])
+
+
+@pytest.mark.parametrize("command", ["fit", "path", "predict", "audit", "export"])
+def test_a_failed_command_leaves_files_as_they_were(capsys, monkeypatch, tmp_path, numeric, model, command):
+    def stop(*args, **options):
+        raise Stop("in the middle")
+
+    monkeypatch.setattr(cli.ConvexReLURegressor, "fit", stop)
+    for name in ("relu_path", "audit", "to_onnx", "_numbers"):
+        monkeypatch.setattr(cli, name, stop)
+    data = [numeric, "--target", "y"]
+    argv = dict(fit=data, path=data, predict=[model, numeric], audit=[model, *data], export=[model])[command]
+    there, new = tmp_path / "there.onnx", tmp_path / "new.onnx"
+    there.write_text("precious")
+    before = sorted(tmp_path.iterdir())
+    for out in (there, new):
+        fails(capsys, command, *argv, "--out", out, names=["in the middle"])
+    assert there.read_text() == "precious" and sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_of_the_wrong_kind_is_not_begun(capsys, tmp_path, numeric):
+    plot = tmp_path / "path.wrong"
+    fails(capsys, "path", numeric, "--target", "y", "--alphas", "2", "--plot", plot, "--quiet", names=["wrong"])
+    assert not plot.exists()
+
+
 def test_proba_needs_a_model_with_probabilities(capsys, tmp_path, text, numeric, model):
     fails(capsys, "predict", model, numeric, "--proba", names=["--proba", "classification"])
     two = write(tmp_path / "two.csv", ["a", "y"], [[k * (-1) ** k, k % 2] for k in range(20)])
@@ -518,9 +594,6 @@ def test_reader_that_leaves(tmp_path, monkeypatch, size):
     assert process.returncode == 0
 
 
-AUDIT = ["--no-certify", "--tol", "1e-4"]
-
-
 @pytest.mark.parametrize("options", [[], ["--hidden-bias", "free"], ["--hidden-bias", "none"], ["--skip-connection"]])
 @pytest.mark.parametrize("target", ["numeric", "text"])
 def test_audit_of_a_fit(capsys, tmp_path, request, target, options):
@@ -538,6 +611,25 @@ def test_audit_of_a_fit(capsys, tmp_path, request, target, options):
     assert float(again["as trained"].split()[0]) == pytest.approx(after, rel=1e-6)
     assert cli.main(["predict", str(tmp_path / "p.npz"), str(data)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 31
+
+
+def test_audit_takes_the_rows_that_trained(capsys, tmp_path, table, numeric):
+    """By default a fifth of the rows is for the test score, and no part of the objective."""
+    model, polished = tmp_path / "m.npz", tmp_path / "p.npz"
+    fit = run(capsys, "fit", numeric, "--target", "y", "--tol", "1e-2", "--quiet", "--out", model)
+    said = run(capsys, "audit", model, numeric, "--target", "y", *AUDIT, "--out", polished)
+    assert said["rows"] == "24 of 30, those that trained the model"
+    assert float(said["as trained"].split()[0]) == pytest.approx(float(fit["objective"]), rel=1e-6)
+    assert run(capsys, "audit", polished, numeric, "--target", "y", *AUDIT)["rows"] == said["rows"]
+    X, y, _ = table
+    moved = write(tmp_path / "moved.csv", ["y", "c", "a", "b"], np.column_stack([y, X[:, [2, 0, 1]]]).tolist())
+    assert run(capsys, "audit", model, moved, "--target", "y", *AUDIT)["rows"] == said["rows"]
+    other = write(tmp_path / "other.csv", ["a", "b", "c", "y"], np.column_stack([X, y])[:25].tolist())
+    said = run(capsys, "audit", model, other, "--target", "y", *AUDIT)
+    assert said["rows"] == "all 25; they are not the data that the model was made from"
+    np.savez(tmp_path / "w.npz", W1=np.ones((3, 2)), W2=np.ones(2), alpha=1.0)
+    said = run(capsys, "audit", tmp_path / "w.npz", numeric, "--target", "y", *AUDIT)
+    assert said["rows"] == "all 30; the model does not say which rows trained it"
 
 
 def test_audit_of_arrays(capsys, tmp_path, table, numeric):

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, load_iris, make_blobs, make_classification
+from sklearn.datasets import load_diabetes, load_digits, load_iris, load_linnerud, make_blobs, make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_val_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -16,12 +16,21 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, Network, sample_patterns
+from convexnn import (
+    Arrangement,
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    FeatureScaleWarning,
+    Network,
+    relu_path,
+    sample_patterns,
+)
 from convexnn.activations import ACTIVATIONS
 from convexnn.losses import LOSSES, Huber
 from convexnn.problem import Design
 from convexnn.result import STATUSES
 from convexnn.solvers import SOLVERS
+from convexnn.training import UNEVEN, scale_factor
 
 KINDS = {"regressor": ConvexReLURegressor, "classifier": ConvexReLUClassifier}
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]
@@ -546,6 +555,63 @@ def test_verbose_writes_to_standard_error_only(capsys, solver, verbose):
     assert ("relative gap" in err and "objective" in err and err.endswith("\n")) if verbose else err == ""
 
 
+def uneven():
+    rng = np.random.default_rng(0)
+    age, income = rng.uniform(18, 80, 60), rng.lognormal(10.5, 0.6, 60)
+    return np.column_stack([age, income]), np.abs(age - 45) / 20 + np.log(income)
+
+
+def test_uneven_features_are_told_in_one_sentence():
+    X, y = uneven()
+    model = ConvexReLURegressor(random_state=0, certify=False, tol=1e-2)
+    for fit in (model.fit, lambda X, y: relu_path(X, y, alphas=3, eps=0.1, random_state=0)):
+        with pytest.warns(FeatureScaleWarning, match=r"scale by a factor of 1,\d\d\d, .*StandardScaler") as caught:
+            fit(X, y)
+        assert len(caught) == 1 and issubclass(FeatureScaleWarning, UserWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FeatureScaleWarning)
+        model.fit(X, y)
+    # Any other warning is an error here.
+    model.fit(StandardScaler().fit_transform(X), y)
+    model.fit(X[:, :1], y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("hidden_bias", ["free", "penalized", "none"])
+def test_nothing_but_one_sentence_is_said_of_uneven_features(hidden_bias):
+    """Overflows of single precision, as in products with a column of 1e8, are no news to a user."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 3))
+    y = np.abs(X[:, 0]) + X[:, 1]
+    for scale in ([1e8, 1, 1], [1, 1e10, 1e-10]):
+        model = ConvexReLURegressor(hidden_bias=hidden_bias, random_state=0, max_time=1.0, certify=False)
+        with pytest.warns(FeatureScaleWarning) as caught:
+            model.fit(X * scale, y)
+        assert [type(warning.message) for warning in caught if warning.category is not ConvergenceWarning] == [
+            FeatureScaleWarning
+        ]
+        assert np.isfinite(model.predict(X * scale)).all()
+
+
+@pytest.mark.parametrize("X", [load_diabetes().data, load_digits().data, load_iris().data, load_linnerud().data])
+def test_ordinary_features_are_even(X):
+    assert scale_factor(X) < UNEVEN and scale_factor(StandardScaler().fit_transform(X)) < UNEVEN
+
+
+def test_scale_factor():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (5000, 2))
+    for scale in (1e-3, 1e150):
+        for unit in (1e-150, 1.0, 1e150):
+            assert scale_factor(X * [unit, unit * scale]) == pytest.approx(max(scale, 1 / scale), rel=0.1)
+    # Rare columns have small deviations, outliers large ranges; constants, with their rounding, have neither.
+    rare, heavy = np.eye(5000)[:, :1], rng.standard_t(1.1, (5000, 1))
+    assert scale_factor(np.hstack([X, rare])) < 2.1 < 40 < X.std() / rare.std()
+    assert scale_factor(StandardScaler().fit_transform(np.hstack([X, heavy]))) < 1.1 < 20 < np.ptp(heavy) / heavy.std()
+    assert scale_factor(np.hstack([X, np.where(X[:, :1] > 0, 0.1 + 0.2, 0.3), 0 * rare])) < 1.1
+    assert scale_factor(np.ones((3, 2))) == 1 and scale_factor(X * [1e-300, 1e300]) == np.inf
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Bad input
 
@@ -670,6 +736,43 @@ def test_bad_weights(task, weights, match):
     X, y = draw(task)
     with pytest.raises(ValueError, match=match):
         make(task).fit(X, y, sample_weight=weights)
+
+
+@pytest.mark.parametrize(
+    "labels, class_weight",
+    [
+        ([0, 1], {True: 2.0, 0.0: 0.5}),
+        ([0.0, 1.0], {1: 2}),
+        ([False, True], {False: np.float32(0.5)}),
+        (["no", "yes"], {np.str_("yes"): 2, "no": 1}),
+    ],
+)
+def test_class_weights_are_looked_up_in_the_classes(labels, class_weight):
+    X, y = draw("binary")
+    code = np.unique(y, return_inverse=True)[1]
+    factors = [class_weight.get(label, 1.0) for label in labels]
+    model = make("binary", class_weight=class_weight).fit(X, np.array(labels)[code])
+    by_hand = make("binary").fit(X, code, sample_weight=np.array(factors)[code])
+    assert np.array_equal(model.decision_function(X), by_hand.decision_function(X))
+
+
+@pytest.mark.parametrize(
+    "class_weight, match",
+    [
+        ({0: np.nan}, "class_weight must be finite numbers >= 0, got nan for class 0"),
+        ({0: np.inf, 1: 1.0}, "got inf for class 0"),
+        ({0: 1.0, 1: -1}, "got -1 for class 1"),
+        ({0: "2"}, "got '2' for class 0"),
+        ({2: 1.0}, r"keys, some of \[0, 1\], got \[2\]"),
+        ({"0": 1.0, 1: 1.0}, r"got \['0'\]"),
+        ({np.nan: 1.0}, r"got \[nan\]"),
+        ([1.0, 2.0], r"class_weight must be a dict, 'balanced' or None, got \[1\.0, 2\.0\]"),
+    ],
+)
+def test_class_weights_that_make_no_sense(class_weight, match):
+    X, y = draw("binary")
+    with pytest.raises(ValueError, match=match):
+        make("binary", class_weight=class_weight).fit(X, np.unique(y, return_inverse=True)[1])
 
 
 @pytest.mark.parametrize("class_weight", ["heavy", {0: -1.0, 1: 1.0}, {0: 0.0, 1: 1.0}, {0: np.nan, 1: 1.0}, 3])

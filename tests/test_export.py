@@ -398,6 +398,15 @@ def test_bad_safetensors(tmp_path):
     safetensors.numpy.save_file(wrong, path)
     with pytest.raises(ValueError, match="shapes"):
         load_safetensors(path)
+    good = wrong | dict(hidden_biases=np.ones(2))
+    for weights, metadata, words in (
+        (good | dict(hidden_weights=np.full((2, 3), np.nan)), {}, "hidden_weights must be finite"),
+        (good | dict(feature_penalty=-np.ones(3)), {}, "feature_penalty must not be negative"),
+        (good, {"hidden_bias": "some"}, "hidden_bias must be 'penalized' or 'free', got 'some'"),
+    ):
+        safetensors.numpy.save_file(weights, path, metadata)
+        with pytest.raises(ValueError, match=words):
+            load_safetensors(path)
 
 
 # torch

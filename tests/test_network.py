@@ -489,6 +489,50 @@ def test_bad_files(tmp_path, kind):
     gc.collect()  # a file left open is a ResourceWarning, hence an error, of this test and not of a later one
 
 
+BAD_WEIGHTS = [
+    (dict(hidden_weights=np.full((7, 3), np.nan)), "hidden_weights must be finite"),
+    (dict(output_bias=np.inf), "output_bias must be finite"),
+    (dict(hidden_weights=np.ones((7, 3), dtype=complex)), "hidden_weights must hold real .* complex128"),
+    (dict(output_weights=np.full(7, "1")), "output_weights must hold real numbers, got dtype <U1"),
+    (dict(output_weights=np.ones((7, 2, 2))), "shapes"),
+    (dict(output_weights=np.ones(6)), "shapes .*output_weights"),
+    (dict(output_weights=np.ones(())), "shapes"),
+    (dict(output_weights=np.ones((7, 0))), "shapes"),
+    (dict(hidden_weights=np.ones(7)), "shapes"),
+    (dict(hidden_weights=np.ones((7, 0))), "shapes"),
+    (dict(output_bias=np.ones(2)), "shapes .*output_bias"),
+    (dict(skip_weights=np.ones(2)), "shapes .*skip_weights"),
+    (dict(hidden_bias="none at all"), "hidden_bias must be 'penalized' or 'free', got 'none at all'"),
+    (dict(hidden_bias=np.ones(3)), "hidden_bias must be"),
+    (dict(feature_penalty=np.array([1.0, -1.0, 0.0])), "feature_penalty must not be negative, got -1"),
+    (dict(feature_penalty=np.ones(2)), "shapes .*feature_penalty"),
+]
+
+
+@pytest.mark.parametrize("wrong, match", BAD_WEIGHTS)
+def test_bad_weights_in_a_file(tmp_path, wrong, match):
+    arrays = {k: v for k, v in vars(draw_network(np.random.default_rng(26))).items() if v is not None}
+    np.savez(tmp_path / "bad.npz", **(arrays | wrong))
+    with pytest.raises(ValueError, match=rf"bad\.npz is not a saved network: .*{match}"):
+        Network.load(tmp_path / "bad.npz")
+
+
+def test_a_failed_save_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+    network = draw_network(np.random.default_rng(27))
+    network.save(tmp_path / "net.npz")
+
+    def full(file, **arrays):
+        file.write(b"half of")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    for name in ("net", "new"):
+        with pytest.raises(OSError, match="no space"):
+            network.save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.npz"]
+    assert Network.load(tmp_path / "net.npz").n_neurons == 7
+
+
 def test_the_message_for_a_file_without_weights_lists_them(tmp_path):
     bad_file("lacks", tmp_path / "bad.npz")
     with pytest.raises(ValueError, match=r"lacks .*'hidden_biases', 'output_weights'"):

@@ -13,6 +13,7 @@ import convexnn
 ROOT = Path(convexnn.__file__).parent
 #: A module may import only modules to its left.
 ORDER = [
+    "files",
     "arrangements",
     "cones",
     "scenario",
@@ -57,7 +58,7 @@ ONLY = {
     "free_cones": {"cones"},
     "sparse_cones": {"cones"},
     "losses": set(),
-    "network": {"arrangements", "losses"},
+    "network": {"files", "arrangements", "losses"},
     "radon": {"network"},
     "solvers": {"cones", "losses", "penalties", "problem", "result"},
     "pricing": {"cones", "sparse_cones"},

@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from convexnn.result import STATUSES, Result, relative_gap
+from convexnn.result import REMEDIES, STATUSES, Result, relative_gap
 
 
 def make_result(primal=2.0, dual=1.5, status="max_iter"):
@@ -53,4 +53,4 @@ def test_repr():
 
 def test_every_status_has_words():
     assert set(STATUSES) == {"optimal", "almost_optimal", "max_iter", "stalled", "time_limit", "interrupted", "failed"}
-    assert all(STATUSES.values())
+    assert all(STATUSES.values()) and set(REMEDIES) == set(STATUSES) and all(REMEDIES.values())

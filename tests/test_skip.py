@@ -10,7 +10,7 @@ from scipy.special import expit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network
+from convexnn import ConvexReLUClassifier, ConvexReLURegressor, FeatureScaleWarning, Network
 from convexnn.activations import ACTIVATIONS as LIFTS
 from convexnn.losses import LOSSES
 from convexnn.solvers import SOLVERS, CvxpySolver, Newton
@@ -177,7 +177,8 @@ def test_without_neurons_it_is_the_linear_model():
     X = rng.standard_normal((50, 3)) * [1.0, 100.0, 0.01] + [5.0, 0.0, 1.0]
     y = X @ [1.0, 0.2, 30.0] + rng.standard_normal(50)
     weights = rng.uniform(0.1, 3, 50)
-    model = ConvexReLURegressor(1e9, skip_connection=True).fit(X, y, weights)
+    with pytest.warns(FeatureScaleWarning):
+        model = ConvexReLURegressor(1e9, skip_connection=True).fit(X, y, weights)
     linear = LinearRegression().fit(X, y, weights)
     assert model.network_.n_neurons == 0
     assert np.allclose(model.network_.skip_weights, linear.coef_, rtol=1e-8)

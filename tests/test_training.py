@@ -4,9 +4,10 @@ import importlib.util
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import joblib
 import numpy as np
@@ -21,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.result import REMEDIES, STATUSES
 from convexnn.solvers import Newton, newton
 from convexnn.training import solve_without
 
@@ -199,9 +201,10 @@ def test_summary_of_classes():
     X = pd.DataFrame(X, columns=["length", "width"])
     model = make("three", "sampled").fit(X, y)
     lines = model.summary(X).splitlines()
-    head = f"alpha 0.1 = {0.1 / model.alpha_max_:.3g} alpha_max, optimal after {model.n_iter_} iterations"
+    head = f"alpha 0.1 = {0.1 / model.alpha_max_:.3g} alpha_max, {model.n_iter_} iterations"
     assert lines[0] == f"ConvexReLUClassifier: loss multinomial_log_loss, {head}"
-    assert " ".join(lines[1 : lines.index("")]) == str(model.certificate_)
+    assert lines[1] == f"the fit reached its tolerance; the relative gap is {model.certificate_.relative_gap:.1e}"
+    assert " ".join(lines[2 : lines.index("")]) == str(model.certificate_)
     table = model.network_.summary(model.network_.count_active(X), feature_names=X.columns, classes=model.classes_)
     assert "\n".join(lines[lines.index("") + 1 :]) == table
     assert "length" in table and "constant of middle" in table and "active" in table
@@ -215,7 +218,51 @@ def test_summary_of_a_constant():
     X, y = draw("regressor")
     summary = make("regressor", "exact").fit(X, 0 * y + 3).summary(X)
     assert summary.endswith("Network(0 ReLU neurons, 2 features, 1 output)\nconstant: 3")
-    assert "alpha 0.1, optimal" in summary
+    assert "alpha 0.1, 1 iterations\nthe fit reached its tolerance; the relative gap is 0.0e+00" in summary
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is told
+
+
+@pytest.mark.parametrize("certify", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_one_gap_and_one_number_of_neurons(mode, certify, capsys):
+    """Progress line, warning, summary and certificate tell the same of the same network."""
+    if certify and mode == "gated":
+        return
+    X, y = draw("regressor", 60)
+    options = MODES[mode] | dict(max_iter=4, tol=1e-9, verbose=1, certify=certify, random_state=0)
+    model = ConvexReLURegressor(0.02, **options)
+    with pytest.warns(ConvergenceWarning, match=r"above tol 1e-09; raise max_iter") as caught:
+        model.fit(X, y)
+    said = re.search(r"Relative gap (\S+) with (\d+) neurons?, ", str(caught[0].message))
+    assert said.groups() == (f"{model.certificate_.stated_gap:.1e}", str(model.network_.n_neurons))
+    last = capsys.readouterr().err.splitlines()[-1]
+    gap, neurons = re.search(r"relative gap (\S+)  neurons +(\d+)  ", last).groups()
+    assert gap == f"{model.certificate_.stated_gap:.1e}" and neurons == str(model.network_.n_neurons)
+    ended = model.summary().splitlines()[1]
+    assert ended.endswith(f" {gap}") and ("by a search" in ended) == (mode == "adaptive" and certify)
+    if mode == "adaptive" and not certify:
+        assert model.certificate_.stated_gap >= model.certificate_.gap_found and gap in str(model.certificate_)
+
+
+@pytest.mark.parametrize("status", ["time_limit", "max_iter", "stalled", "almost_optimal"])
+def test_no_warning_where_the_gap_is_within_tol(status):
+    X, y = draw("regressor")
+    model = make("regressor", "adaptive")
+    fit = next(model._train(*model._coded(X, y, None)))
+    fit = replace(fit, result=replace(fit.result, status=status, message=STATUSES[status]))
+    assert 0 < fit.relative_gap <= model.tol
+    model._keep(fit)
+    assert STATUSES[status] in model.summary()
+    model.tol = 0.5 * fit.relative_gap
+    with pytest.warns(ConvergenceWarning, match=rf"{STATUSES[status]}.*{fit.relative_gap:.1e}.*{REMEDIES[status]}"):
+        model._keep(fit)
+    lost = replace(fit, certificate=replace(fit.certificate, gap_found=np.nan))
+    model.tol = 1.0
+    with pytest.warns(ConvergenceWarning, match="Relative gap nan"):
+        model._keep(lost)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -228,8 +228,6 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
             left = None if self.max_time is None else max(self.max_time - (perf_counter() - clock), 0.0)
             limits: dict[str, Any] = dict(tol=self.tol, max_iter=self.max_iter, max_time=left)
             spline = fit_spline(line, float(alpha), **limits, start=spline, callback=progress)
-            if progress is not None:
-                progress.close()
             network = _network(line, spline)
             theta = np.empty_like(spline.theta)
             theta[order] = spline.theta
@@ -254,7 +252,10 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
                 spline.history,
             )
             arrangement = patterns_of(network, rows, hidden_bias="free")
-            yield Fit(float(alpha), alpha_max, network, result, certificate, arrangement)
+            fit = Fit(float(alpha), alpha_max, network, result, certificate, arrangement)
+            if progress is not None:
+                progress.close(fit)
+            yield fit
             if self._is_over(result, clock):
                 return
 
