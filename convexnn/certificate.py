@@ -43,9 +43,11 @@ AGREE = 1e-7
 # theta may be this share of its length off from being orthogonal to the unpenalised terms; the bound says by how much.
 ORTHOGONAL = 1e-9
 # Nothing is proved where rounding errors of prices are above this share of alpha.
-LOST = 1e-9
+LOST = 1e-6
 # How far a stored bound may be from the recomputed one, in units of the gap between that and the objective.
 GAP_SHARE = 1e-7
+# And in units of itself, for rounding errors of prices.
+PRICES = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +142,8 @@ class Certificate:
         The training problem, as in ``certify``.
     network : Network, optional
         The network.
-    rounding : float
-        What rounding errors may make of the objective; a gap no larger than this is none.
+    negligible : float
+        A gap no larger than this is none: the loss of predictions that meet targets but for rounding.
     gap_found : float
         Relative gap to the bound that would hold if no price were above ``price_found``; nan without a search.
     evidence : tuple of (int, int, Enumeration, Tree, ChargedTree or Squares)
@@ -164,7 +166,7 @@ class Certificate:
     fit_intercept: bool = True
     hidden_bias: str = "penalized"
     network: Network | None = None
-    rounding: float = 0.0
+    negligible: float = 0.0
     evidence: tuple = field(default=(), repr=False)
     gap_found: float = float("nan")
 
@@ -176,7 +178,7 @@ class Certificate:
     @property
     def relative_gap(self) -> float:
         """gap divided by the objective."""
-        return 0.0 if self.gap <= self.rounding else relative_gap(self.objective, self.lower_bound)
+        return 0.0 if self.gap <= self.negligible else relative_gap(self.objective, self.lower_bound)
 
     @property
     def stated_gap(self) -> float:
@@ -254,8 +256,9 @@ class Certificate:
         if not np.isfinite(found):
             raise ValueError("theta must lie inside the domain of the loss, got one without a dual value.")
         tolerance = GAP_SHARE * max(graded.objective - found, 0.0) + graded.dual_rounding(theta)
-        if price + graded.price_rounding(theta) > graded.normal.alpha:
-            tolerance += found * graded.price_rounding(theta) / graded.normal.alpha
+        rounding = graded.price_rounding(theta)
+        if price + rounding > graded.normal.alpha:
+            tolerance += found * min(rounding / graded.normal.alpha, PRICES)
         if not abs(self.lower_bound - found) <= tolerance:
             raise ValueError(f"lower_bound is stored as {self.lower_bound:.12g}, but recomputed as {found:.12g}.")
         if not found <= graded.objective + graded.rounding:
@@ -346,7 +349,7 @@ def certify_listed(graded: Graded, design: Design, theta: NDArray, listed: Arran
         fit_intercept=normal.fit_intercept,
         hidden_bias=hidden_bias,
         network=graded.network,
-        rounding=graded.rounding,
+        negligible=graded.negligible,
         evidence=evidence,
     )
 
@@ -519,7 +522,7 @@ def proved(
         graded.problem.fit_intercept,
         graded.hidden_bias,
         graded.network,
-        graded.rounding,
+        graded.negligible,
         evidence,
     )
 

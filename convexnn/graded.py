@@ -19,7 +19,7 @@ from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.penalties import GroupLasso, SparseGroupLasso
 from convexnn.problem import EPS, Design, Problem
-from convexnn.units import Units
+from convexnn.units import ROUNDING, Units
 
 # How many rounding errors of its terms a sum may be off by.
 TERMS = 8.0
@@ -93,6 +93,17 @@ class Graded:
             change = np.maximum(*ends) - value
         return float(problem.sample_weight @ change) + TERMS * EPS * len(self.X) ** 0.5 * abs(self.objective)
 
+    @cached_property
+    def negligible(self) -> float:
+        """An objective, or a gap, that is as good as none, in the units of the user: what a linear term cannot improve,
+        or the loss of predictions that are off by rounding of the targets."""
+        problem, rounded = self.problem, 0.0
+        if problem.loss.target == "real":
+            # A loss of classes has no targets to be met.
+            near = problem.loss.value(problem.y, problem.y + ROUNDING * np.abs(problem.y))
+            rounded = float(problem.sample_weight @ near)
+        return self.units.factor * self.normal.negligible + rounded
+
     def lower_bound(self, theta: NDArray, price: float) -> float:
         r"""A number below the objective of every network, in the units of the user; -inf when there is none.
 
@@ -128,7 +139,8 @@ class Graded:
         bound = min(value, moved) - abs(value - moved) - blur * steep
         if not np.isfinite(bound):
             return -np.inf
-        return max(float(self.units.factor * bound - self.dual_rounding(theta)), 0.0)
+        # What is above the objective is rounding of the objective.
+        return min(max(float(self.units.factor * bound - self.dual_rounding(theta)), 0.0), self.objective)
 
     def price_rounding(self, theta: NDArray) -> float:
         """What rounding errors of the sums over the samples may make of a price."""

@@ -305,7 +305,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             searched = dict(n_searched=found.n_starts, price_found=found.price)
             # The gap of the network itself to the bound that the search suggests.
             bound = units.factor * result.primal * (1 - found.gap) if np.isfinite(found.gap) else -np.inf
-            gap = relative_gap(graded.objective, bound) if graded.objective - bound > graded.rounding else 0.0
+            gap = relative_gap(graded.objective, bound) if graded.objective - bound > graded.negligible else 0.0
             certificate = replace(certify_listed(graded, problem.design, result.theta), **searched, gap_found=gap)
             arrangement = patterns_of(graded.network, rows, hidden_bias=self.hidden_bias)
             blocks, alpha_found = blocks_in(problem, result.coef), units.alpha * found.alpha_max
