@@ -14,7 +14,7 @@ from scipy.optimize import Bounds, minimize
 from threadpoolctl import threadpool_limits
 
 from convexnn.activations import ReLU
-from convexnn.budget import STOPS, Budget, OutOfTime, check, late
+from convexnn.budget import STOPS, Budget, OutOfTime, check, current, late
 from convexnn.losses import Loss
 from convexnn.network import Network, clusters
 from convexnn.penalties import FreeBiasConeGroupLasso, GroupLasso
@@ -49,6 +49,8 @@ FEW = 0.1
 # ends a fit on a path, where the next alpha is searched anyway. (Concrete at 0.001 alpha_max: of thirty such rounds two
 # were followed by one that lowered it by more; all that are left out lower it by about 0.6 tol.)
 LITTLE = 0.1
+# What part of a time limit a search for alpha_max may take: without networks it is of no use.
+SEARCH_SHARE = 0.2
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
 
@@ -292,7 +294,8 @@ def _solve(
             # A limit that ends the search leaves what can be had for nothing.
             alpha_max = least_alpha_max(X, signed(theta), hidden_bias, feature_penalty)
             seen = replace(seen, alpha_max=alpha_max)
-            alpha_max, _, new = price(theta, none, 100, 30, 2, -np.inf)
+            with suppress(OutOfTime), budget.part(SEARCH_SHARE):
+                alpha_max, _, new = price(theta, none, 100, 30, 2, -np.inf)
         seen = replace(seen, alpha_max=alpha_max)
         if alpha >= alpha_max:
             blocks = none
@@ -412,9 +415,10 @@ def _solve(
     except STOPS as stop:
         status = budget.stop(stop) if isinstance(stop, KeyboardInterrupt) else status
     # The best bound may stem from a later round than the best network.
+    # Without a search the program that lists no neurons says nothing.
     with budget.conclusion(), suppress(OutOfTime):
         dual, theta = problem.dual_bound(anchor)
-        if dual > result.dual:
+        if dual > result.dual and (len(problem.design.pattern) or status not in ("time_limit", "interrupted")):
             result = replace(result, dual=dual, theta=theta)
     result = replace(result, status=status, message=STATUSES[status], n_iter=n_iter, history=history)
     return problem, result, replace(seen, peaks=peaks)
@@ -566,7 +570,10 @@ def search_alpha_max(
     effort = (n_random, 30, 2, random_state)
     T = signed(problem.null_model[1])
     try:
-        return float(find(X, T, no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)[1].max(initial=0.0))
+        with current().part(SEARCH_SHARE):
+            return float(
+                find(X, T, no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)[1].max(initial=0.0)
+            )
     except OutOfTime:
         return least_alpha_max(X, T, hidden_bias, feature_penalty)
 

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import svd
 
+from convexnn.budget import check
+
 # Unit normals closer than this count as one hyperplane; cells thinner than this are rounding noise.
 PARALLEL_TOL = 1e-10
 
@@ -82,6 +84,7 @@ class Arrangement:
             )
         packed = np.empty((gates.shape[1], (len(X) + 7) // 8), dtype=np.uint8)
         for rows in _batches(gates.shape[1], len(X)):
+            check()
             packed[rows] = np.packbits((X @ gates[:, rows] >= 0).T, axis=1)
         first = _first_of_each(packed)
         return cls(packed[first], gates[:, first], len(X), complete)
@@ -281,6 +284,7 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
     packed = np.empty((len(gates), (n_samples + 7) // 8), dtype=np.uint8)
     wrong = len(keys) - len(np.unique(keys))
     for part in _batches(len(gates), n_samples):
+        check()
         side = X @ gates[part].T
         active = side >= 0
         packed[part] = np.packbits(active.T, axis=1)
@@ -470,6 +474,7 @@ def _cells(X: NDArray, weights: NDArray[np.uint64]) -> tuple[NDArray, NDArray[np
     witnesses[:2], keys[:2], margins[:2] = [normals[0], -normals[0]], [weights[0], 0], 1.0
     size = 2
     for i in range(1, m):
+        check()
         row, weight = normals[i], weights[i]
         earlier = normals[:i]
         faces, face_keys = _cells(earlier - np.outer(earlier @ row, row), weights[:i])
@@ -503,6 +508,7 @@ def _closest(points: NDArray, normals: NDArray) -> NDArray:
     """min over the normals of |normal . point|, for each point, in batches."""
     least = np.empty(len(points))
     for part in _batches(len(points), len(normals)):
+        check()
         side = points[part] @ normals.T
         least[part] = np.abs(side, out=side).min(axis=1)
     return least

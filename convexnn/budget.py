@@ -1,8 +1,8 @@
 """Time limits that hold inside every loop, however deep, without being handed down to it.
 
 A function with a limit opens a ``Budget`` around its work; loops below it call ``check``, which raises ``OutOfTime``
-once the budget and a little slack are spent. Whoever holds the best network so far, or a bound, catches that. Code that can
-end well by itself asks ``over`` earlier.
+once the budget and a little slack are spent. Whoever holds the best network so far, or a bound, catches that. Code
+that can end well by itself asks ``over`` earlier.
 """
 
 from __future__ import annotations
@@ -62,6 +62,10 @@ class Budget:
         """Seconds that are left, at least 0; None without limit."""
         return None if self.until == float("inf") else max(self.until - perf_counter(), 0.0)
 
+    def part(self, share: float) -> Budget:
+        """A budget for a share of what is left."""
+        return Budget(None if self.left is None else share * self.left)
+
     @property
     def over(self) -> bool:
         """Whether the time is spent, or the user has asked for the end."""
@@ -82,10 +86,17 @@ class Budget:
             budget = budget._outer
         return self.status
 
+    @classmethod
+    def without_limit(cls) -> Budget:
+        """A budget for what has to be done whatever the time."""
+        budget = cls(None)
+        budget._concludes = True
+        return budget
+
     def conclusion(self) -> Budget:
         """A budget for what concludes the work: what is left, and some slack whatever is left."""
-        late = Budget(None)
-        late._concludes, late.interrupted, late.until = True, self.interrupted, self.until
+        late = Budget.without_limit()
+        late.interrupted, late.until = self.interrupted, self.until
         late.last = max(self.last, perf_counter() + (SLACK[0] if self.interrupted else self.slack))
         return late
 
@@ -99,10 +110,14 @@ def _innermost() -> Budget | None:
     return None if found is None else found()
 
 
+def current() -> Budget:
+    """The budget around the caller, or one without limit."""
+    return _innermost() or Budget(None)
+
+
 def late() -> bool:
     """Whether the time is spent: what can end well by itself should."""
-    budget = _innermost()
-    return budget is not None and budget.over
+    return current().over
 
 
 def check(work: float = 0.0) -> None:

@@ -153,7 +153,6 @@ def free_columns(n_samples: int, fit_intercept: bool, skip: NDArray | None) -> N
     if skip is None:
         return ones
     unit, _ = _centred(skip, fit_intercept, np.ones(n_samples))
-    check(8.0 * skip.size * min(skip.shape))
     U, singular, _ = np.linalg.svd(unit, full_matrices=False)
     span = np.column_stack([ones, U[:, singular > DEPENDENT * singular.max(initial=0.0)]])
     # A centred feature has rounding errors along the ones, which small singular values magnify.

@@ -22,9 +22,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn.activations import ACTIVATIONS, find_patterns, lift, lift_feature_penalty
-from convexnn.adaptive import blocks_in, blocks_of, search_alpha_max, solve_adaptively
+from convexnn.adaptive import blocks_in, blocks_of, least_alpha_max, search_alpha_max, signed, solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import network_from
+from convexnn.budget import STOPS, Budget, affordable, current
 from convexnn.certificate import Certificate, bare_problem, certify_listed, is_quick, prove, proved
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.losses import get_loss
@@ -32,7 +33,7 @@ from convexnn.network import Network
 from convexnn.pricing import no_peaks
 from convexnn.problem import Problem
 from convexnn.progress import Progress, plain_entry
-from convexnn.result import Result
+from convexnn.result import STATUSES, Result, untouched
 from convexnn.solvers import SOLVERS
 
 try:
@@ -158,18 +159,56 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
     ) -> Iterator[Fit]:
         """Everything after the targets are coded: a fit for the estimator's alpha, or for each of a decreasing
         sequence, a function of alpha_max; these end early when ``max_time`` is over, and after an interrupted fit.
+
+        Where there is not even time for the first fit, it is the network without neurons.
         """
         start = perf_counter()
         weights = sample_weight * class_weight
         keep = weights > 0
         rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
         lifted = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
-        adaptive = self.patterns == "adaptive"
-        if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
-            adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
         mu = lift_feature_penalty(self.feature_penalty, rows.shape[1], self.hidden_bias)
         data = (rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu)
-        return self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
+        budget, fits, fit = Budget(self.max_time), self._fits(X, keep, *data), None
+        while not (ended := False):
+            try:
+                with budget:
+                    following = next(fits, None)
+            except STOPS as stop:
+                ended, status = True, budget.stop(stop)
+                following = self._without_neurons(status, *data) if fit is None else None
+            if (fit := following) is None:
+                return
+            yield fit
+            if ended:
+                return
+
+    def _fits(self, X, keep, rows, lifted, y, loss, *rest):
+        adaptive = self.patterns == "adaptive"
+        if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
+            # The rank of some rows is no larger than that of all, which may take a while.
+            part = lifted if affordable(4.0 * lifted.size * min(lifted.shape)) else lifted[:50]
+            adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(part)) > self.n_patterns
+        data = (rows, lifted, y, loss, *rest)
+        yield from self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
+
+    def _without_neurons(self, status, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu):
+        """The fit that takes no time: no neurons, no statement on others, and a guess at alpha_max from below."""
+        with Budget.without_limit():
+            activation, skip = ACTIVATIONS[self.activation](), rows if self.skip_connection else None
+            arrangement = Arrangement.from_gates(lifted, np.zeros((lifted.shape[1], 0)))
+            fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
+            problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, *fixed)
+            bare = replace(problem, sample_weight=sample_weight, skip=None)
+            even, alpha_max = (
+                least_alpha_max(lifted, signed(part.null_model[1]), self.hidden_bias, mu) for part in (bare, problem)
+            )
+            first = self._alpha(even, weights, sample_weight) if alphas is None else next(iter(alphas(alpha_max)))
+            problem = replace(problem, alpha=float(first))
+            result = untouched(problem, status)
+            network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
+            certificate = proved(network, rows, problem, result.theta, (), "nothing", self.hidden_bias)
+            return Fit(problem.alpha, alpha_max, network, result, certificate, arrangement)
 
     def _train_listed(self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu):
         """Fits over a fixed list of patterns."""
@@ -204,9 +243,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             if progress is not None:
                 progress.close()
             network = activation.network(problem, result.coef, result.intercept, arrangement, self.hidden_bias)
-            network = network.merge().prune(rows)
-            complete = arrangement.complete
-            certificate = certify_listed(network, rows, problem, result.theta, complete, self.hidden_bias)
+            network, certificate, result = self._conclude(network, rows, problem, result, arrangement.complete)
             if result.status != "interrupted":
                 certificate = self._prove(network, certificate, rows, y, weights, result.coef, start)
             yield Fit(problem.alpha, alpha_max, network, result, certificate, arrangement)
@@ -252,9 +289,9 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 progress.close()
             remembered = found.peaks
             network = ACTIVATIONS["relu"]().network(problem, result.coef, result.intercept, None, self.hidden_bias)
-            network = network.merge().prune(rows)
-            certificate = certify_listed(network, rows, problem, result.theta, False, self.hidden_bias)
-            arrangement = patterns_of(network, rows[group], hidden_bias=self.hidden_bias)
+            network, certificate, result = self._conclude(network, rows, problem, result, False)
+            with Budget.without_limit():
+                arrangement = patterns_of(network, rows[group], hidden_bias=self.hidden_bias)
             column = share.reshape((-1,) + (1,) * (result.theta.ndim - 1))
             blocks = blocks_in(problem, result.coef)
             theta, coef = column * certificate.theta[group], result.coef
@@ -265,6 +302,27 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             yield Fit(problem.alpha, found.alpha_max, network, result, certificate, arrangement)
             if self._is_over(result, start):
                 return
+
+    def _conclude(self, network, rows, problem, result, complete):
+        """The network merged and pruned, its certificate, and the result; each as far as there is time for it."""
+        budget = current()
+
+        def ended(stop):
+            status = budget.stop(stop) if isinstance(stop, KeyboardInterrupt) else result.status
+            return result if status == result.status else replace(result, status=status, message=STATUSES[status])
+
+        try:
+            with budget.conclusion():
+                network = network.merge().prune(rows)
+        except STOPS as stop:
+            result = ended(stop)
+        try:
+            with budget.conclusion():
+                certificate = certify_listed(network, rows, problem, result.theta, complete, self.hidden_bias)
+        except STOPS as stop:
+            result, nothing = ended(stop), np.zeros_like(result.theta)
+            certificate = proved(network, rows, problem, nothing, (), "nothing", self.hidden_bias)
+        return network, certificate, result
 
     def _is_over(self, result, start):
         """Whether an interrupt or the time limit ends a path."""
@@ -290,7 +348,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         if left <= 0 or (self.certify == "auto" and not (certificate.n_searched and is_quick(lifted))):
             return certificate
         known = None if self.hidden_bias == "free" else coef[coef.any(axis=1)]
-        proof = prove(problem, certificate.theta, self.hidden_bias, max_time=left, max_cones=max_cones, known=known)
+        try:
+            proof = prove(problem, certificate.theta, self.hidden_bias, max_time=left, max_cones=max_cones, known=known)
+        except STOPS as stop:
+            current().stop(stop)
+            return certificate
         searched = certificate.n_searched, certificate.price_found
         found = proved(network, rows, problem, *proof, self.hidden_bias, *searched)
         return found if found.scope == "global" else certificate
