@@ -15,6 +15,7 @@ from convexnn.activations import ACTIVATIONS, lift_feature_penalty
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import check_data, count_patterns, enumerate_patterns
 from convexnn.branching import bound_price
+from convexnn.budget import STOPS, Budget, current
 from convexnn.charges import bound_charged_price, highest_price
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
@@ -474,7 +475,10 @@ def prove(
             return found[0]
     if method == "sums_of_squares" or problem.smooth:
         ball = _unit_ball(rows, hidden_bias, FREE_SHARE_SQUARES, mu)
-        found.append(_by_squares(problem, theta, ball, None if max_time is None else start + max_time))
+        try:
+            found.append(_by_squares(problem, theta, ball, None if max_time is None else start + max_time))
+        except STOPS as stop:
+            current().stop(stop)
     if not found:
         return np.zeros_like(theta), (), "nothing"
     return max(found, key=lambda f: problem.dual_value(f[0]))
@@ -553,7 +557,13 @@ def _by_squares(problem: Problem, theta: NDArray, ball: NDArray, end: float | No
     for level in levels:
         left = None if end is None else max(end - perf_counter(), 0.0)
         share = 1.0 if level == levels[-1] else 0.3
-        found = bound_prices(program, theta, level=level, max_time=None if left is None else share * left)
+        try:
+            found = bound_prices(program, theta, level=level, max_time=None if left is None else share * left)
+        except STOPS as stop:
+            if not results:
+                raise
+            current().stop(stop)
+            break
         evidence = tuple((square.output, square.sign, square) for square in found.evidence)
         results.append((found.lower_bound, found.theta, evidence, f"sums of squares, level {level}"))
         theta = found.theta
@@ -646,7 +656,7 @@ def certify(
     >>> bool(np.isclose(certificate.verify(X, y), certificate.lower_bound))
     True
     """
-    start = perf_counter()
+    budget = Budget(max_time)
     if network.gate_weights is not None:
         raise ValueError("network must be a ReLU network, got one with gates; use network.to_relu(X).")
     if not (isinstance(alpha, Real) and np.isfinite(alpha) and alpha > 0):
@@ -668,7 +678,8 @@ def certify(
         data = (rows, problem.y, problem.loss, alpha, problem.sample_weight, fit_intercept, network.n_outputs)
         rng = np.random.default_rng(random_state)
         mu = problem.penalty.feature_penalty
-        _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias, mu)
+        with budget:
+            _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias, mu)
         point = result.theta
         known = None if hidden_bias == "free" else result.coef[result.coef.any(axis=1)]
         searched = dict(n_searched=seen.n_starts, price_found=seen.price)
@@ -676,6 +687,10 @@ def certify(
         point = np.asarray(theta, dtype=float)
         if point.shape != problem.null_model[1].shape or not np.isfinite(point).all():
             raise ValueError(f"theta must be finite of shape {problem.null_model[1].shape}, got {point.shape}.")
-    left = None if max_time is None else max(max_time - (perf_counter() - start), 0.0)
-    point, evidence, words = prove(problem, point, hidden_bias, method, accuracy, left, known=known)
+    try:
+        with budget, budget.conclusion():
+            point, evidence, words = prove(problem, point, hidden_bias, method, accuracy, budget.left, known=known)
+    except STOPS as stop:
+        budget.stop(stop)
+        point, evidence, words = np.zeros_like(point), (), "nothing"
     return proved(network, X, problem, point, evidence, words, hidden_bias, **searched)  # type: ignore[arg-type]
