@@ -32,15 +32,18 @@ class Budget:
     ----------
     seconds : float or None
         None is no limit.
+    slack : float, optional
+        Seconds that work under way may take beyond, and again what concludes it; by default a fifth and a little more.
     """
 
-    def __init__(self, seconds: float | None):
+    def __init__(self, seconds: float | None, slack: float | None = None):
         self.interrupted = False
         self.until = self.last = float("inf")
-        self.slack = SLACK[0] + SLACK[1] * (seconds or 0.0)
+        self.slack = SLACK[0] + SLACK[1] * (seconds or 0.0) if slack is None else slack
         if seconds is not None:
             self.until = perf_counter() + seconds
             self.last = self.until + self.slack
+        self._own = self.until, self.last
         self._concludes = False
         self._outer: Budget | None = None
         self._token: Token | None = None
@@ -48,8 +51,10 @@ class Budget:
     def __enter__(self) -> Budget:
         self._outer = _innermost()
         if self._outer is not None and not self._concludes:
-            self.until, self.last = min(self.until, self._outer.until), min(self.last, self._outer.last)
-            self.interrupted = self._outer.interrupted
+            until, last = self._own
+            self.until, self.last = min(until, self._outer.until), min(last, self._outer.last)
+            self.slack = min(self.slack, self._outer.slack)
+            self.interrupted = self.interrupted or self._outer.interrupted
         self._token = _current.set(ref(self))
         return self
 
@@ -64,7 +69,7 @@ class Budget:
 
     def part(self, share: float) -> Budget:
         """A budget for a share of what is left."""
-        return Budget(None if self.left is None else share * self.left)
+        return Budget(None if self.left is None else share * self.left, self.slack)
 
     @property
     def over(self) -> bool:
@@ -83,6 +88,7 @@ class Budget:
             now = perf_counter()
             budget.interrupted = True
             budget.until, budget.last = min(budget.until, now), min(budget.last, now + SLACK[0] / 2)
+            budget._own = budget.until, budget.last
             budget = budget._outer
         return self.status
 

@@ -656,7 +656,8 @@ def certify(
     >>> bool(np.isclose(certificate.verify(X, y), certificate.lower_bound))
     True
     """
-    budget = Budget(max_time)
+    # Without a proof all else is in vain.
+    budget = Budget(max_time, 0.4 + 0.02 * (max_time or 0.0))
     if network.gate_weights is not None:
         raise ValueError("network must be a ReLU network, got one with gates; use network.to_relu(X).")
     if not (isinstance(alpha, Real) and np.isfinite(alpha) and alpha > 0):
