@@ -18,7 +18,7 @@ from convexnn.budget import STOPS, Budget, OutOfTime, check, current, late
 from convexnn.losses import Loss
 from convexnn.network import Network, clusters
 from convexnn.penalties import FreeBiasConeGroupLasso, GroupLasso
-from convexnn.pricing import SPREAD, Peaks, in_single_precision, no_peaks, search
+from convexnn.pricing import SPREAD, Peaks, as_one, in_single_precision, no_peaks, search
 from convexnn.problem import Design, Problem, free_columns
 from convexnn.result import STATUSES, Result, relative_gap, untouched
 from convexnn.sparse_cones import sparse_norms
@@ -106,7 +106,7 @@ class Blocks:
         V = np.concatenate([self.V, other.V])
         feeds = np.ascontiguousarray(output, dtype=np.int64).view(np.uint8).reshape(len(output), 8)
         key = np.column_stack([np.packbits(patterns, axis=1), (sign > 0).astype(np.uint8), feeds])
-        _, first, group = np.unique(key, axis=0, return_index=True, return_inverse=True)
+        _, first, group = np.unique(as_one(key), return_index=True, return_inverse=True)
         total = np.zeros((len(first), V.shape[1]))
         np.add.at(total, group.ravel(), V)
         return Blocks(patterns[first], sign[first], output[first], total)

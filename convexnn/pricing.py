@@ -159,7 +159,7 @@ class Peaks:
         every = every.take(np.argsort(-every.prices, kind="stable"))
         dual = every.dual.astype(np.int64)[:, None].view(np.uint8)
         key = np.column_stack([np.packbits(every.patterns, axis=1), dual])
-        return every.take(np.sort(np.unique(key, axis=0, return_index=True)[1]))
+        return every.take(np.sort(np.unique(as_one(key), return_index=True)[1]))
 
     def apart(self, most: int, radii: tuple[float, ...]) -> NDArray[np.intp]:
         """Of each dual variable up to ``most`` promising peaks, far from each other as long as there are such."""
@@ -169,6 +169,21 @@ class Peaks:
             good = np.flatnonzero(own >= PROMISING * own.max())
             chosen.append(good[spread(self.V[good] / prices[good, None], most, radii)])
         return np.concatenate(chosen)
+
+
+def as_one(key: NDArray[np.uint8]) -> NDArray:
+    """Rows of bytes as single items, ordered like the rows.
+
+    Parameters
+    ----------
+    key : uint8 array of shape (n_rows, n_bytes)
+        Any bytes.
+
+    Returns
+    -------
+    items : array of shape (n_rows,)
+    """
+    return np.ascontiguousarray(key).view(np.dtype((np.void, key.shape[1]))).ravel()
 
 
 def no_peaks(X: NDArray) -> Peaks:
