@@ -553,7 +553,7 @@ def _by_squares(problem: Problem, theta: NDArray, ball: NDArray, end: float | No
     rank, C = int(np.linalg.matrix_rank(ball)), problem.design.n_outputs
     program = replace(problem, design=Design(ball, np.zeros((0, len(ball)), dtype=bool), [], [], [], C))
     levels = [level for level in (1, 2, 3) if level == 1 or comb(rank + level - 1, level) <= QUICK_ROWS][-2:]
-    results = []
+    results: list[tuple] = []
     for level in levels:
         left = None if end is None else max(end - perf_counter(), 0.0)
         share = 1.0 if level == levels[-1] else 0.3

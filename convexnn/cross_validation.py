@@ -68,7 +68,8 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
         Relative duality gap of the last fit. Those before it are rough: they stop at a gap of 1 % of the loss without
         neurons, and at most 10 % of their own objective.
     max_time : float, optional
-        Limit in seconds for everything; three fifths are for the folds, which may then end before the last alpha.
+        Limit in seconds for everything; three fifths are for the folds. Every alpha may take as long as any other, so
+        that all are scored roughly; with little time some of a grid are left out, or the folds end before the last.
     certify, random_state, verbose
         As in ConvexReLURegressor; what is certified is the last fit.
 
@@ -449,7 +450,7 @@ def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> F
         path.append(fit)
     if len(path) <= best:
         # Out of time on the way: one more fit from what a fold has found, which keeps at least what it starts from.
-        _set(single, tol=model.tol, max_time=0.0, init=found if found.n_neurons else None)
+        _set(single, tol=model.tol, max_time=0.0, init=found if found is not None and found.n_neurons else None)
         single.alpha = float(alphas[best])
         path.append(next(single._train(*coded)))
     model.path_ = path_of(path, classes)

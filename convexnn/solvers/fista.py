@@ -159,5 +159,8 @@ class Fista:
         except STOPS as stop:
             status = budget.stop(stop)
             best = min(best, (problem.loss_value(z + c) + alpha * penalty.value(V), V, c), key=lambda found: found[0])
+        if not np.isfinite(dual):
+            theta = np.zeros_like(theta)
+            dual = problem.dual_value(theta)
         primal, coef, intercept = best
         return Result(coef, intercept, theta, primal, dual, status, STATUSES[status], iteration, history)

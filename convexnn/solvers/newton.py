@@ -218,6 +218,9 @@ class Newton:
             if point is not None:
                 reached = problem.loss_value(point.z + point.c) + alpha * penalty.value(point.U)
                 best = min(best, (reached, point.U, point.c), key=lambda found: found[0])
+        if not np.isfinite(dual):
+            theta = np.zeros_like(theta)
+            dual = problem.dual_value(theta)
         primal, coef, intercept = best
         return Result(coef, intercept, theta, primal, dual, status, STATUSES[status], steps, history)
 
