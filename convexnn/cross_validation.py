@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from convexnn.budget import Budget
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.path import check_alphas, path_of
-from convexnn.training import Fit
+from convexnn.training import AUTO_ALPHA, Fit
 
 #: Fits in the folds stop at a gap of this share of the loss without neurons, ...
 ROUGH = 0.01
@@ -32,6 +32,8 @@ ROUGHEST = 0.1
 PATIENCE = 4
 #: A rough fit in a fold takes a good part of a second; but no grid has fewer alphas than these.
 ROUGH_SECONDS, FEWEST = 0.2, 6
+#: What part of the folds' time the first alpha may take.
+FIRST_SHARE = 0.3
 #: What part of max_time the folds may take.
 FOLDS_SHARE = 0.6
 
@@ -380,7 +382,9 @@ def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> F
         for k in range(len(alphas)):
             tols[k] = single.tol = max(model.tol, ROUGH, min(rough, ROUGHEST))
             left = folds_budget.left
-            seconds = None if left is None else left / ((len(alphas) - k) * rounds)
+            # The first lists patterns and finds alpha_max.
+            share = 1.0 / (len(alphas) - k) if k else max(FIRST_SHARE, 1.0 / len(alphas))
+            seconds = None if left is None else share * left / rounds
             fits = Parallel(n_jobs=model.n_jobs, require="sharedmem")(delayed(_advance)(w, seconds) for w in walks)
             cut = any(fit is None or fit.result.status == "time_limit" for fit, _ in fits)
             if any(fit is None for fit, _ in fits) or (k and cut and folds_budget.over) or (k and budget.interrupted):
@@ -416,17 +420,23 @@ def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> F
         walk.close()
 
     best = _choose(scores[:n_done], bool(model.one_standard_error))
+    blank = folds_budget.left is not None and not n_neurons[:n_done].any() and n_done > 1
+    if blank:
+        # Scores that are all those of the constant say nothing.
+        best = int(np.argmin(np.abs(np.log(alphas[:n_done] / (AUTO_ALPHA * alphas[0])))))
     unfinished = any(fit is None or fit.result.status in ("time_limit", "interrupted") for fit, _ in fits)
     if late or unfinished:
         end = "an interrupt" if budget.interrupted else f"max_time={model.max_time}"
         ended = f"; {end} ended the folds after {n_done} of {len(alphas)} alphas"
-        if best == n_done - 1:
+        if blank:
+            ended += ", none of which had the time for a neuron: the one that is chosen is a guess"
+        elif best == n_done - 1:
             ended += ", and the one that is chosen is the last of these: smaller ones may be better"
         if stride > 1:
             ended = f"; one in {stride} of the alphas was tried{ended if n_done < len(alphas) else ''}"
         warnings.warn(
             f"{late} of {n_done * len(walks)} fits in the folds stopped before their tolerance"
-            f"{ended if stride > 1 or (n_done < len(alphas) and unfinished) else ''}.",
+            f"{ended if stride > 1 or blank or (n_done < len(alphas) and unfinished) else ''}.",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from time import perf_counter
@@ -25,7 +26,7 @@ from convexnn.activations import ACTIVATIONS, find_patterns, lift, lift_feature_
 from convexnn.adaptive import blocks_in, blocks_of, least_alpha_max, search_alpha_max, signed, solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import network_from
-from convexnn.budget import STOPS, Budget, affordable, current
+from convexnn.budget import STOPS, Budget, OutOfTime, affordable, current
 from convexnn.certificate import Certificate, bare_problem, certify_listed, is_quick, prove, proved
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.losses import get_loss
@@ -233,11 +234,12 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             if before is not None and keep.any():
                 alpha_before, result = before
                 coef, theta = result.coef, min(1.0, problem.alpha / alpha_before) * result.theta
-                # Without a lower bound theta need not be feasible.
-                dual = problem.dual_value(theta) if np.isfinite(result.dual) else -np.inf
-                gap = problem.objective(coef, result.intercept) - dual
-                active = problem.may_be_active(theta, max(gap, 0.0))
-                keep = active if active.mean() <= WORTH_SCREENING else keep
+                with suppress(OutOfTime):
+                    # Without a lower bound theta need not be feasible.
+                    dual = problem.dual_value(theta) if np.isfinite(result.dual) else -np.inf
+                    gap = problem.objective(coef, result.intercept) - dual
+                    active = problem.may_be_active(theta, max(gap, 0.0))
+                    keep = active if active.mean() <= WORTH_SCREENING else keep
             solver, progress = self._solver(loss, start)
             result = solve_without(problem, replace(solver, callback=progress), coef, keep)
             if progress is not None:
@@ -685,7 +687,10 @@ def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[
     whole = np.zeros(problem.design.shape)
     whole[keep] = result.coef
     # The blocks left out may yet bind the dual point a little.
-    dual, theta = problem.dual_bound(result.theta)
+    zero = np.zeros_like(result.theta)
+    dual, theta = problem.dual_value(zero), zero
+    with current().conclusion(), suppress(OutOfTime):
+        dual, theta = problem.dual_bound(result.theta)
     result = replace(result, coef=whole, dual=dual, theta=theta)
     if result.status == "optimal" and result.relative_gap > solver.tol and keep.any():
         return solver.solve(problem, whole)
