@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -13,12 +14,14 @@ from scipy.optimize import Bounds, minimize
 from threadpoolctl import threadpool_limits
 
 from convexnn.activations import ReLU
+from convexnn.budget import STOPS, Budget, OutOfTime, check, current, late
 from convexnn.losses import Loss
 from convexnn.network import Network, clusters
 from convexnn.penalties import FreeBiasConeGroupLasso, GroupLasso
-from convexnn.pricing import SPREAD, Peaks, in_single_precision, no_peaks, search
+from convexnn.pricing import SPREAD, Peaks, as_one, in_single_precision, no_peaks, search
 from convexnn.problem import Design, Problem, free_columns
-from convexnn.result import STATUSES, Result, relative_gap
+from convexnn.result import STATUSES, Result, relative_gap, untouched
+from convexnn.sparse_cones import sparse_norms
 
 # Neurons closer than this (unit vectors) are one neuron that lies on the wall between two cells.
 ONE_NEURON = 1e-6
@@ -46,6 +49,8 @@ FEW = 0.1
 # ends a fit on a path, where the next alpha is searched anyway. (Concrete at 0.001 alpha_max: of thirty such rounds two
 # were followed by one that lowered it by more; all that are left out lower it by about 0.6 tol.)
 LITTLE = 0.1
+# What part of a time limit a search for alpha_max may take: without networks it is of no use.
+SEARCH_SHARE = 0.2
 # Free biases are searched for as the weights of a column this many times as long as the rows of the data.
 BIAS_COLUMN = 10.0
 
@@ -101,7 +106,7 @@ class Blocks:
         V = np.concatenate([self.V, other.V])
         feeds = np.ascontiguousarray(output, dtype=np.int64).view(np.uint8).reshape(len(output), 8)
         key = np.column_stack([np.packbits(patterns, axis=1), (sign > 0).astype(np.uint8), feeds])
-        _, first, group = np.unique(key, axis=0, return_index=True, return_inverse=True)
+        _, first, group = np.unique(as_one(key), return_index=True, return_inverse=True)
         total = np.zeros((len(first), V.shape[1]))
         np.add.at(total, group.ravel(), V)
         return Blocks(patterns[first], sign[first], output[first], total)
@@ -192,6 +197,32 @@ def solve_adaptively(
     .. [1] F. Bach, Breaking the curse of dimensionality with convex neural networks, JMLR 18 (2017), section 2.5
        (incremental addition of neurons).
     """
+    with Budget(solver.max_time) as budget:
+        return _solve(
+            *(budget, X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, solver, blocks, random_state),
+            *(callback, skip, hidden_bias, feature_penalty, alpha_max, remembered),
+        )
+
+
+def _solve(
+    budget,
+    X,
+    y,
+    loss,
+    alpha,
+    sample_weight,
+    fit_intercept,
+    n_outputs,
+    solver,
+    blocks,
+    random_state,
+    callback,
+    skip,
+    hidden_bias,
+    feature_penalty,
+    alpha_max,
+    remembered,
+) -> tuple[Problem, Result, Search]:
     start = perf_counter()
     rng = np.random.default_rng(0) if random_state is None else random_state
     none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
@@ -219,7 +250,7 @@ def solve_adaptively(
             known = peaks.join(Peaks(neurons.patterns, directions, np.full(neurons.V.shape, -1), dual))
         effort = (n_random, n_climbs, n_generations, rng)
         floor = worth * alpha if own_norm else -np.inf
-        options = dict(deadline=deadline, feature_penalty=feature_penalty, floor=floor, settled=settled)
+        options = dict(feature_penalty=feature_penalty, floor=floor, settled=settled)
         found, prices, V, looked = find(X, signed(theta), known, hidden_bias, effort, **options)
         last = (theta, found, min(floor, settled))
         peaks = found.take(found.apart(n_climbs, SPREAD[1:4]))
@@ -231,9 +262,8 @@ def solve_adaptively(
 
     def within(tol):
         """The solver with a tolerance, and with what is left of the limits."""
-        left = None if solver.max_time is None else max(deadline - perf_counter(), 0.0)
         most = None if solver.max_iter is None else solver.max_iter - n_iter
-        return replace(solver, tol=tol, max_iter=most, max_time=left, callback=None)
+        return replace(solver, tol=tol, max_iter=most, max_time=budget.left, callback=None)
 
     def record(result, gap):
         n_blocks = int(np.count_nonzero(result.coef.any(axis=1)))
@@ -248,7 +278,6 @@ def solve_adaptively(
     smooth = bool(np.isfinite(loss.lipschitz))
     history: list[dict] = []
     seen = Search(0, np.inf, np.inf, 0, np.nan, peaks)
-    deadline = np.inf if solver.max_time is None else start + solver.max_time
     status, inner_tol, n_iter = "max_iter", 1e-3, 0
     # Peaks are the more, and the smaller, the more features there are.
     n_features = X.shape[1]
@@ -256,11 +285,17 @@ def solve_adaptively(
     # Small basins are missed as often as not: what one thorough search did not find another may.
     thorough = 2 * [effort] if remembered is None else [THOROUGH_ALONG]
     best: tuple[Problem, Result] | None = None
+    # What the solver starts from: a network too.
+    begun = none
     lower, anchor, looked_twice = -np.inf, theta, False
     try:
         new = none
         if alpha_max is None:
-            alpha_max, _, new = price(theta, none, 100, 30, 2, -np.inf)
+            # A limit that ends the search leaves what can be had for nothing.
+            alpha_max = least_alpha_max(X, signed(theta), hidden_bias, feature_penalty)
+            seen = replace(seen, alpha_max=alpha_max)
+            with suppress(OutOfTime), budget.part(SEARCH_SHARE):
+                alpha_max, _, new = price(theta, none, 100, 30, 2, -np.inf)
         seen = replace(seen, alpha_max=alpha_max)
         if alpha >= alpha_max:
             blocks = none
@@ -272,7 +307,7 @@ def solve_adaptively(
                 moved = local(n_neurons=width, max_iter=2 * width)
                 blocks = blocks.join(moved)
         for n_rounds in range(1, 501):
-            problem = program(blocks)
+            problem, begun = program(blocks), blocks
             result = within(inner_tol).solve(problem, blocks.V)
             n_iter += result.n_iter
             drop = np.inf if best is None else 1 - result.primal / best[1].primal
@@ -307,9 +342,8 @@ def solve_adaptively(
                 looked_twice = True
             seen = replace(seen, gap=gap, n_rounds=n_rounds)
             record(best[1], gap)
-            if perf_counter() > deadline:
-                # What a search that was cut short did not find means nothing.
-                status = "time_limit"
+            if budget.over:
+                status = budget.status
                 break
             if gap <= solver.tol or best[1].primal <= problem.negligible:
                 status = "optimal"
@@ -328,15 +362,16 @@ def solve_adaptively(
                 if inner_tol < 1e-3 * solver.tol:
                     status = "almost_optimal"
                     break
-    except KeyboardInterrupt:
-        status = "interrupted"
-    if best is None:
-        # Stopped before the first program was solved: what there is.
-        problem = program(none if blocks is None else blocks)
-        V = np.zeros((0, X.shape[1])) if blocks is None else blocks.V
-        c = problem.best_intercept(problem.design @ V)
-        dual, theta = problem.dual_bound(problem.null_model[1])
-        best = (problem, Result(V, c, theta, problem.objective(V, c), dual, status, "", n_iter))
+    except STOPS as stop:
+        status = budget.stop(stop)
+    with budget.conclusion():
+        if best is None or status in ("time_limit", "interrupted"):
+            candidates = [] if best is None else [best]
+            candidates += [(part, untouched(part, status)) for part in [program(none)]]
+            for listed in (begun, none if blocks is None else blocks):
+                with suppress(OutOfTime):
+                    candidates.append(_as_it_is(program(listed), listed.V, status))
+            best = min(candidates, key=lambda pair: pair[1].primal)
     problem, result = best
     try:
         # Fewer neurons have another best intercept, with which more may become one.
@@ -365,7 +400,7 @@ def solve_adaptively(
         for share in (0.1, 0.01, 0.001) if smooth and status == "optimal" else ():
             own, _ = part.dual_bound(-part.gradient(part.design @ result.coef[k] + result.intercept))
             near = relative_gap(result.primal, own) <= solver.tol
-            if near or n_iter == solver.max_iter or perf_counter() > deadline:
+            if near or n_iter == solver.max_iter or budget.over:
                 break
             closer = within(share * solver.tol).solve(part, result.coef[k])
             n_iter += closer.n_iter
@@ -377,14 +412,22 @@ def solve_adaptively(
             if closer.status == "interrupted":
                 status = "interrupted"
                 break
-    except KeyboardInterrupt:
-        status = "interrupted"
+    except STOPS as stop:
+        status = budget.stop(stop) if isinstance(stop, KeyboardInterrupt) else status
     # The best bound may stem from a later round than the best network.
-    dual, theta = problem.dual_bound(anchor)
-    if dual > result.dual:
-        result = replace(result, dual=dual, theta=theta)
+    # Without a search the program that lists no neurons says nothing.
+    with budget.conclusion(), suppress(OutOfTime):
+        dual, theta = problem.dual_bound(anchor)
+        if dual > result.dual and (len(problem.design.pattern) or status not in ("time_limit", "interrupted")):
+            result = replace(result, dual=dual, theta=theta)
     result = replace(result, status=status, message=STATUSES[status], n_iter=n_iter, history=history)
     return problem, result, replace(seen, peaks=peaks)
+
+
+def _as_it_is(problem: Problem, V: NDArray, status: str) -> tuple[Problem, Result]:
+    """A program and coefficients that nothing has improved, with the bound of zero."""
+    nothing, c = untouched(problem, status), problem.best_intercept(problem.design @ V)
+    return problem, replace(nothing, coef=V, intercept=c, primal=problem.objective(V, c))
 
 
 def fused(problem: Problem, blocks: Blocks, intercept: NDArray | float) -> Blocks:
@@ -427,6 +470,7 @@ def fused(problem: Problem, blocks: Blocks, intercept: NDArray | float) -> Block
         order = np.argsort(-cosine[first, second], kind="stable")
         before, touched = int(alive.sum()), np.full(len(V), False)
         for i, j in zip(first[order], second[order], strict=True):
+            check()
             if cosine[i, j] <= NEAR:
                 break
             if touched[i] or touched[j]:
@@ -470,6 +514,29 @@ def signed(theta: NDArray) -> NDArray:
     return (theta.reshape(len(theta), -1, 1) * np.array([1.0, -1.0])).reshape(len(theta), -1)
 
 
+def least_alpha_max(X: NDArray, T: NDArray, hidden_bias: str, feature_penalty: NDArray | None) -> float:
+    """The largest price among the gradients at zero, a lower bound of alpha_max that takes two passes over the data.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data, with its ones column if there are hidden biases.
+    T : array of shape (n_samples, n_duals)
+        Signed dual variables of the best constant prediction.
+    hidden_bias, feature_penalty
+        As in ``solve_adaptively``.
+
+    Returns
+    -------
+    least : float
+    """
+    pull = T.T @ X
+    if hidden_bias == "free":
+        pull[:, -1] = 0.0
+    prices = np.einsum("nk,nk->k", np.maximum(X @ pull.T, 0.0), T)
+    return float((prices / np.maximum(sparse_norms(pull, feature_penalty), 1e-300)).max(initial=0.0))
+
+
 def search_alpha_max(
     X: NDArray,
     y: NDArray,
@@ -502,8 +569,15 @@ def search_alpha_max(
     problem = Problem(design, y, loss, cones, 1.0, sample_weight, fit_intercept, skip)
     effort = (n_random, 30, 2, random_state)
     theta = problem.null_model[1]
-    prices = find(X, signed(theta), no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)[1]
-    price = float(prices.max(initial=0.0))
+    try:
+        with current().part(SEARCH_SHARE):
+            price = float(
+                find(X, signed(theta), no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)[1].max(
+                    initial=0.0
+                )
+            )
+    except OutOfTime:
+        price = least_alpha_max(X, signed(theta), hidden_bias, feature_penalty)
     return price if price > problem.price_rounding(theta) else 0.0
 
 
@@ -591,6 +665,7 @@ def descend(
         return np.tensordot(signs, parts, 1), parts.sum(axis=0) @ mu, a, c.reshape(-1, n_outputs)
 
     def objective(p):
+        check()
         W, charge, a, c = unpack(p)
         hidden, z = forward(W, a)
         z += free @ c
@@ -623,9 +698,17 @@ def descend(
     begin = np.concatenate([parts.ravel(), a, c.ravel()])
     bounds = Bounds(np.where(np.arange(len(begin)) < parts.size, low, -np.inf), np.inf)
     options = dict(maxiter=max_iter)
-    p = minimize(objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    p = p if np.isfinite(p).all() else begin
-    W, _, a, _ = unpack(p)
+    last = begin
+
+    def watch(p):
+        nonlocal last
+        last = p.copy() if np.isfinite(p).all() else last
+        if late():
+            raise OutOfTime
+
+    with suppress(OutOfTime):
+        minimize(objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options, callback=watch)
+    W, _, a, _ = unpack(last)
     blocks = Blocks((X @ W.T >= 0).T, np.where(a >= 0, 1.0, -1.0), output, np.abs(a)[:, None] * W)
     return blocks.join(blocks.take(np.zeros(0, dtype=int)))
 

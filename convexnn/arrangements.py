@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import svd
 
+from convexnn.budget import check
+
 # Directions of the data with singular values below this share of the largest are no coordinates of a sample of gates.
 PARALLEL_TOL = 1e-10
 EPS = float(np.finfo(float).eps)
@@ -93,6 +95,7 @@ class Arrangement:
             )
         packed = np.empty((gates.shape[1], (len(X) + 7) // 8), dtype=np.uint8)
         for rows in _batches(gates.shape[1], len(X)):
+            check()
             packed[rows] = np.packbits((X @ gates[:, rows] >= 0).T, axis=1)
         first = _first_of_each(packed)
         return cls(packed[first], gates[:, first], len(X), complete)
@@ -147,8 +150,9 @@ class Arrangement:
         patterns = self.patterns[keep]
         packed = np.packbits(patterns.T, axis=1)
         first = _first_of_each(packed)
-        parts = dict(packed=packed[first], gates=self.gates[:, first], n_samples=len(patterns))
-        return replace(self, **parts, fingerprint=_fingerprint(X) if self.complete else "")
+        fingerprint = _fingerprint(X) if self.complete else ""
+        gates = self.gates[:, first]
+        return Arrangement(packed[first], gates, len(patterns), self.complete, fingerprint, self.resolution)
 
     def union(self, other: Arrangement) -> Arrangement:
         """This list followed by those patterns of another list that are not in it.
@@ -293,6 +297,7 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
     packed = np.empty((len(gates), (n_samples + 7) // 8), dtype=np.uint8)
     wrong, some = len(keys) - len(np.unique(keys)), rows.any(axis=1)
     for part in _batches(len(gates), n_samples):
+        check()
         side = X @ gates[part].T
         active = side >= 0
         packed[part] = np.packbits(active.T, axis=1)
@@ -582,6 +587,7 @@ def _cells(X: NDArray, weights: NDArray[np.uint64], errors: NDArray) -> tuple[ND
     witnesses[:2], keys[:2], margins[:2] = [normals[0], -normals[0]], [weights[0], 0], 1.0
     size = 2
     for i in range(1, m):
+        check()
         row, weight = normals[i], weights[i]
         earlier = normals[:i]
         restricted = earlier - np.outer(earlier @ row, row)
@@ -617,6 +623,7 @@ def _closest(points: NDArray, normals: NDArray) -> NDArray:
     """min over the normals of |normal . point|, for each point, in batches."""
     least = np.empty(len(points))
     for part in _batches(len(points), len(normals)):
+        check()
         side = points[part] @ normals.T
         least[part] = np.abs(side, out=side).min(axis=1)
     return least

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil, floor, log10
 from os import PathLike
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from convexnn import certificate as certificates
 from convexnn.activations import ReLU, lift, lift_feature_penalty
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import check_data, patterns_of
+from convexnn.budget import STOPS, Budget, current
 from convexnn.certificate import Certificate
 from convexnn.files import read_arrays
 from convexnn.losses import Loss, get_loss
@@ -316,8 +316,8 @@ def audit(
     >>> bool(report.polished_objective <= report.objective)
     True
     """
-    start = perf_counter()
     _check_limits(tol, max_time)
+    budget = Budget(max_time)
     if hidden_bias is None and hasattr(model, "network_"):
         hidden_bias = getattr(model, "hidden_bias", None)
     network = network_from(model, hidden_bias=hidden_bias)
@@ -327,18 +327,24 @@ def audit(
     stages = 1 + improve + certify
 
     def share(stage):
-        return None if max_time is None else max(max_time - (perf_counter() - start), 0.0) / (stages - stage)
+        return None if budget.left is None else budget.left / (stages - stage)
 
     def value(candidate):
         return candidate.objective(X, y, alpha, the_loss, weights)
 
     common: dict[str, Any] = dict(alpha=alpha, loss=the_loss, sample_weight=weights, fit_intercept=fit_intercept)
-    polished = polish(network, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(0))
+    with budget:
+        polished = polish(network, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(0))
     best, improved, theta, certificate, bound = polished, None, None, None, None
     if improve:
-        better, theta = _improve(
-            polished, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(1), seed=random_state
-        )
+        better = polished
+        try:
+            with budget:
+                better, theta = _improve(
+                    polished, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(1), seed=random_state
+                )
+        except STOPS as stop:
+            budget.stop(stop)
         best = improved = min(better, polished, key=value)
     if certify:
         # |a|_1 <= sqrt(n_outputs) |a|_2 for neurons that feed several outputs
@@ -346,7 +352,8 @@ def audit(
             common["alpha"], theta = alpha / np.sqrt(network.n_outputs), None
         limit = {} if max_time is None else dict(max_time=share(stages - 1))
         options = dict(hidden_bias=kind, theta=theta, random_state=random_state)
-        certificate = certificates.certify(best, X, y, **common, **options, **limit)
+        with budget:
+            certificate = certificates.certify(best, X, y, **common, **options, **limit)
         if certificate.scope == "global" and np.isfinite(certificate.lower_bound):
             bound = float(certificate.lower_bound)
     objective = value(network)
@@ -426,16 +433,37 @@ def polish(
     X, y, weights = _check(network, X, y, alpha, loss, sample_weight)
     _check_intercept(network, hidden_bias, fit_intercept)
     balanced = network.balance()
+    with Budget(max_time) as budget:
+        try:
+            solution = _solution(balanced, X, y, alpha, loss, weights, hidden_bias, fit_intercept, tol, max_time)
+        except STOPS as stop:
+            budget.stop(stop)
+            solution = balanced
+    return min(solution, balanced, network, key=lambda candidate: candidate.objective(X, y, alpha, loss, weights))
+
+
+def _solution(balanced, X, y, alpha, loss, weights, hidden_bias, fit_intercept, tol, max_time):
+    """The network of the convex program over the patterns of a balanced one."""
     lifted = _lifted(X, hidden_bias)
     arrangement = patterns_of(balanced, X, hidden_bias=hidden_bias)
-    skip = None if network.skip_weights is None else X
-    mu = lift_feature_penalty(network.feature_penalty, X.shape[1], hidden_bias)
-    fixed = (fit_intercept, network.n_outputs, skip, hidden_bias, mu)
+    skip = None if balanced.skip_weights is None else X
+    mu = lift_feature_penalty(balanced.feature_penalty, X.shape[1], hidden_bias)
+    fixed = (fit_intercept, balanced.n_outputs, skip, hidden_bias, mu)
     problem = lift(ReLU(), lifted, y, arrangement, loss, alpha, weights, *fixed)
     solver = Newton(tol=tol, max_time=max_time) if problem.smooth else CvxpySolver(tol=tol, max_time=max_time)
     result = solver.solve(problem, ReLU().coef(balanced, problem, hidden_bias))
-    solution = ReLU().network(problem, result.coef, result.intercept, arrangement, hidden_bias).merge().prune(X)
-    return min(solution, balanced, network, key=lambda candidate: candidate.objective(X, y, alpha, loss, weights))
+    return _pruned(ReLU().network(problem, result.coef, result.intercept, arrangement, hidden_bias), X)
+
+
+def _pruned(network: Network, X: NDArray) -> Network:
+    """The network merged and pruned, or as it is where there is no time for that."""
+    budget = current()
+    try:
+        with budget.conclusion():
+            return network.merge().prune(X)
+    except STOPS as stop:
+        budget.stop(stop)
+        return network
 
 
 def _improve(network, X, y, *, alpha, loss, sample_weight, hidden_bias, fit_intercept, tol, max_time, seed):
@@ -449,7 +477,7 @@ def _improve(network, X, y, *, alpha, loss, sample_weight, hidden_bias, fit_inte
     options = dict(skip=skip, hidden_bias=hidden_bias, feature_penalty=mu)
     problem, result, _ = solve_adaptively(*data, solver, blocks, rng, **options)  # type: ignore[arg-type]
     found = ReLU().network(problem, result.coef, result.intercept, None, hidden_bias)  # type: ignore[arg-type]
-    return found.merge().prune(X), result.theta
+    return _pruned(found, X), result.theta
 
 
 def _lifted(X: NDArray, hidden_bias: str) -> NDArray:

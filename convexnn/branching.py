@@ -13,6 +13,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from convexnn.budget import STOPS, check, current, late
 from convexnn.cones import towards
 from convexnn.pricing import ascend
 from convexnn.trees import (
@@ -265,7 +266,8 @@ class _Search:
                 bounds = self.boxes.bound[heap]
                 heap = heap[bounds > self.enough(self.price)]
                 memory = self.boxes.nbytes + self.points.nbytes + self.corners.nbytes + 150 * len(self.number)
-                if not len(heap) or perf_counter() > end or self.splits.n >= max_cones - n_roots or memory > MEMORY:
+                over = perf_counter() > end or late() or memory > MEMORY
+                if not len(heap) or over or self.splits.n >= max_cones - n_roots:
                     break
                 size = min(most, max(50, len(heap) // 4), len(heap))
                 order = np.argpartition(-self.boxes.bound[heap], size - 1)
@@ -275,7 +277,8 @@ class _Search:
                 self.splits.append(box=worst, axis=axis)
                 new = self.boxes.append(**vars(halves))
                 heap = np.concatenate([heap, new[halves.size.max(axis=1) > 2 * GRID]])
-        except KeyboardInterrupt:
+        except STOPS as stop:
+            current().stop(stop)
             self.splits.n = (self.boxes.n - n_roots) // 2
 
     def at(self, k):
@@ -356,6 +359,7 @@ class _Search:
         k, trial = np.arange(len(boxes.lo)), boxes.take(slice(None))
         newest, gap = np.zeros(len(k), dtype=int), np.zeros(len(k))
         for step in range(N_STEPS + 1):
+            check()
             b = np.einsum("km,kmd->kd", trial.weights, self.points.vertex[trial.chosen])
             p = self.corners.p[trial.corners]
             trial.z = self.shorten(trial.place, p - self.values(trial.place, b), trial.active)

@@ -15,6 +15,7 @@ from convexnn.activations import ACTIVATIONS
 from convexnn.adaptive import blocks_of, solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, face_patterns
 from convexnn.branching import bound_price
+from convexnn.budget import STOPS, Budget, current
 from convexnn.charges import bound_charged_price, highest_price
 from convexnn.cone_bounds import bound_over_cones
 from convexnn.graded import Graded
@@ -318,18 +319,19 @@ def certify_listed(graded: Graded, design: Design, theta: NDArray, listed: Arran
     normal, kind, hidden_bias = graded.normal, ACTIVATIONS[graded.activation](), graded.hidden_bias
     rows, mu = normal.design.X, normal.penalty.feature_penalty
     first = np.unique(np.packbits(design.patterns, axis=1), axis=0, return_index=True)[1]
-    patterns, evidence, complete = design.patterns[np.sort(first)], (), listed is not None and listed.complete
+    patterns = design.patterns[np.sort(first)]
     n_patterns = len(patterns)
-    pattern, sign = np.meshgrid(np.arange(n_patterns), kind.signs, indexing="ij")
+    evidence: tuple = ()
     # A search lists a pattern with the sign and the output that it found it for: here it counts with all.
-    blocks = [np.tile(part.ravel(), design.n_outputs) for part in (pattern, sign)]
-    outputs = np.repeat(np.arange(design.n_outputs), pattern.size)
-    penalty = kind.penalty(rows, patterns, blocks[0], hidden_bias, mu)
-    program = replace(normal, design=Design(rows, patterns, *blocks, outputs, design.n_outputs), penalty=penalty)
+    every = np.meshgrid(np.arange(n_patterns), kind.signs, np.arange(design.n_outputs), indexing="ij")
+    pattern, sign, output = (part.ravel() for part in every)
+    penalty = kind.penalty(rows, patterns, pattern, hidden_bias, mu)
+    program = replace(normal, design=Design(rows, patterns, pattern, sign, output, design.n_outputs), penalty=penalty)
     theta = graded.orthogonal(program.dual_bound(theta)[1])
-    if complete:
+    complete = listed is not None and listed.complete
+    if listed is not None and complete:
         theta, evidence = _by_list(graded, theta, listed)
-        price = max(proof.bound for _, _, proof in evidence)
+        price = max(bound.bound for _, _, bound in evidence)
         which, method = " of any width", f"listing all {n_patterns:,} activation patterns"
     else:
         price = penalty.dual_norm(program.design.adjoint(theta))
@@ -460,7 +462,7 @@ def prove(
             tries = _both_signs(theta, lambda t: (t, highest_price(rows, t, mu, known)))
         # theta is as long as it can be once no bound is above alpha or the largest price.
         target = max(problem.alpha, *(price for *_, (_, price) in tries))
-        evidence = ()
+        evidence: tuple = ()
         # The hardest comes last: it has the time that the others leave.
         for n_left, (output, sign, (t, _)) in zip(range(len(tries), 0, -1), sorted(tries, key=lambda one: one[2][1])):
             left = None if max_time is None else max(until - perf_counter(), 0.0) / n_left
@@ -474,7 +476,10 @@ def prove(
             return found[0]
     if method == "sums_of_squares" or problem.smooth:
         ball = _unit_ball(rows, hidden_bias, FREE_SHARE_SQUARES, mu)
-        found.append(_by_squares(graded, theta, ball, None if max_time is None else start + max_time))
+        try:
+            found.append(_by_squares(graded, theta, ball, None if max_time is None else start + max_time))
+        except STOPS as stop:
+            current().stop(stop)
     if not found:
         return np.zeros_like(theta), (), "nothing"
     return max(found, key=lambda f: problem.dual_value(f[0]))
@@ -564,11 +569,17 @@ def _by_squares(graded: Graded, theta: NDArray, ball: NDArray, end: float | None
     rank, C = int(np.linalg.matrix_rank(ball)), problem.design.n_outputs
     program = replace(problem, design=Design(ball, np.zeros((0, len(ball)), dtype=bool), [], [], [], C))
     levels = [level for level in (1, 2, 3) if level == 1 or comb(rank + level - 1, level) <= QUICK_ROWS][-2:]
-    results = []
+    results: list[tuple] = []
     for level in levels:
         left = None if end is None else max(end - perf_counter(), 0.0)
         share = 1.0 if level == levels[-1] else 0.3
-        found = bound_prices(program, theta, level=level, max_time=None if left is None else share * left)
+        try:
+            found = bound_prices(program, theta, level=level, max_time=None if left is None else share * left)
+        except STOPS as stop:
+            if not results:
+                raise
+            current().stop(stop)
+            break
         evidence = tuple((square.output, square.sign, square) for square in found.evidence)
         results.append((found.lower_bound, found.theta, evidence, f"sums of squares, level {level}"))
         theta = found.theta
@@ -661,7 +672,8 @@ def certify(
     >>> bool(np.isclose(certificate.verify(X, y), certificate.lower_bound))
     True
     """
-    start = perf_counter()
+    # Without a proof all else is in vain.
+    budget = Budget(max_time, 0.4 + 0.02 * (max_time or 0.0))
     if network.gate_weights is not None:
         raise ValueError("network must be a ReLU network, got one with gates; use network.to_relu(X).")
     if not (isinstance(alpha, Real) and np.isfinite(alpha) and alpha > 0):
@@ -684,7 +696,8 @@ def certify(
         blocks = blocks_of(graded.units.neurons(network), rows, hidden_bias)
         data = (rows, problem.y, problem.loss, problem.alpha, problem.sample_weight, fit_intercept, network.n_outputs)
         rng = np.random.default_rng(random_state)
-        _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias, mu)
+        with budget:
+            _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias, mu)
         point = result.theta
         known = None if hidden_bias == "free" else result.coef[result.coef.any(axis=1)]
         searched = dict(n_searched=seen.n_starts, price_found=seen.price)
@@ -693,5 +706,10 @@ def certify(
         if point.shape != problem.null_model[1].shape or not np.isfinite(point).all():
             raise ValueError(f"theta must be finite of shape {problem.null_model[1].shape}, got {point.shape}.")
         point = point / graded.units.theta
-    left = None if max_time is None else max(max_time - (perf_counter() - start), 0.0)
-    return proved(graded, *prove(graded, point, method, accuracy, left, known=known), **searched)
+    try:
+        with budget, budget.conclusion():
+            proof = prove(graded, point, method, accuracy, budget.left, known=known)
+    except STOPS as stop:
+        budget.stop(stop)
+        proof = np.zeros_like(point), (), "nothing"
+    return proved(graded, *proof, **searched)

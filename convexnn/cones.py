@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from convexnn.budget import check
+
 # Violations are measured on unit rows, relative to the length of the projected vector.
 FEASIBILITY_TOL = 1e-12
 # A projection shorter than this share of the projected vector is zero: its direction would be rounding error.
@@ -88,6 +90,7 @@ def _project(Q, rows, signs, active, floor):
     # k: the blocks that are still open, in the order of the faces.
     every, k, faces = signs, np.arange(len(Q)), _Faces(Q, rows, signs, active)
     for _ in range(5 * n_features + 20):
+        check()
         lengths = np.linalg.norm(faces.V, axis=1)
         short = faces.sound & (lengths <= floor[k])
         V[k[short]], final[k[short]] = faces.V[short], faces.active[short]
@@ -115,6 +118,7 @@ def _project(Q, rows, signs, active, floor):
             break
         faces.add(worst, rows[worst] * signs[np.arange(len(k)), worst][:, None])
     for j in np.concatenate([*hard, k]).astype(int):
+        check()
         V[j] = _project_one(Q[j], rows * every[j][:, None])
         final[j] = -1
     V[np.linalg.norm(V, axis=1) <= ZERO] = 0.0
@@ -137,6 +141,7 @@ class _Faces:
         k = np.flatnonzero((active >= 0).any(axis=1))
         self.B[k] = rows[self.active[k]] * np.take_along_axis(signs[k], self.active[k], axis=1)[:, :, None]
         while len(k):
+            check()
             self.B[k] *= (self.active[k] >= 0)[:, :, None]
             self._invert(k)
             self._solve(k)
@@ -182,6 +187,7 @@ class _Faces:
         self.V = V
         k = np.flatnonzero(left)
         while len(k):
+            check()
             self._drop(k)
             before = self.multipliers[k]
             self._solve(k)
@@ -207,6 +213,7 @@ class _Faces:
     def _invert(self, k) -> None:
         """S of these blocks from scratch."""
         used = self.active[k] >= 0
+        check(2.0 * len(k) * used.shape[1] ** 3)
         gram = self.B[k] @ self.B[k].transpose(0, 2, 1)
         np.einsum("kii->ki", gram)[...] += np.where(used, 1e-15, 1.0)
         self.S[k] = np.linalg.inv(gram) * (used[:, :, None] & used[:, None, :])
@@ -216,6 +223,7 @@ class _Faces:
         for fresh in (False, True):
             if fresh:
                 self._invert(k)
+            check()
             B, S, Q = self.B[k], self.S[k], self.Q[k]
             V, multipliers = Q, np.zeros_like(Q)
             for _ in range(3):

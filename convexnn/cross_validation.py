@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
+from math import ceil
 from time import perf_counter
 
 import numpy as np
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
@@ -17,9 +19,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from convexnn.budget import Budget
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.path import check_alphas, path_of
-from convexnn.training import Fit
+from convexnn.training import AUTO_ALPHA, Fit
 
 #: Fits in the folds stop at a gap of this share of the loss without neurons, ...
 ROUGH = 0.01
@@ -27,6 +30,10 @@ ROUGH = 0.01
 ROUGHEST = 0.1
 #: A grid of alphas is left when so many in a row have scored worse than the best: what is left costs most.
 PATIENCE = 4
+#: A rough fit in a fold takes a good part of a second; but no grid has fewer alphas than these.
+ROUGH_SECONDS, FEWEST = 0.2, 6
+#: What part of the folds' time the first alpha may take.
+FIRST_SHARE = 0.3
 #: What part of max_time the folds may take.
 FOLDS_SHARE = 0.6
 
@@ -63,7 +70,8 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
         Relative duality gap of the last fit. Those before it are rough: they stop at a gap of 1 % of the loss without
         neurons, and at most 10 % of their own objective.
     max_time : float, optional
-        Limit in seconds for everything; three fifths are for the folds, which may then end before the last alpha.
+        Limit in seconds for everything; three fifths are for the folds. Every alpha may take as long as any other, so
+        that all are scored roughly; with little time some of a grid are left out, or the folds end before the last.
     certify, random_state, verbose
         As in ConvexReLURegressor; what is certified is the last fit.
 
@@ -320,6 +328,12 @@ def cross_validate(model, single, coded, labels, weighted, groups):
     groups : array of shape (n_samples,) or None
         For the splitter.
     """
+    with Budget(model.max_time) as budget:
+        fit = _cross_validate(budget, model, single, coded, labels, weighted, groups)
+    return model._keep(fit)
+
+
+def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> Fit:
     start = perf_counter()
     if hasattr(model, "_skl_callbacks"):
         raise ValueError(f"{type(model).__name__} takes no callbacks; verbose=1 prints a line for each alpha.")
@@ -345,25 +359,36 @@ def cross_validate(model, single, coded, labels, weighted, groups):
     counts = [np.bincount(np.arange(len(y))[train], minlength=len(y)) for train, _ in splits]
     _check_folds(splits, counts, weights, labels, classes)
 
-    single.max_time = None if model.max_time is None else FOLDS_SHARE * model.max_time
+    folds_budget = budget.part(FOLDS_SHARE)
+    single.max_time = folds_budget.left
     (empty,) = single._train(*coded, alphas=lambda alpha_max: [alpha_max or 1.0])
     alphas = np.asarray(sequence(empty.alpha_max), dtype=float)
+    # With a limit every alpha may take as long as every other, so that all are scored before any is fitted well; what
+    # an alpha leaves is for those that follow. Of a grid on which fits would be too rough to compare some are tried.
+    rounds, stride = ceil(len(counts) / min(effective_n_jobs(model.n_jobs), len(counts))), 1
+    if folds_budget.left is not None and np.ndim(model.alphas) == 0:
+        most = int(folds_budget.left / (rounds * ROUGH_SECONDS))
+        stride = ceil(len(alphas) / max(most, FEWEST))
+        alphas = alphas[::stride]
     walks = []
     for count in counts:
         share = count @ weights / weights.sum()
         walks.append(single._train(X, y, loss, count * sample_weight, *rest, alphas=lambda _, s=share: s * alphas))
     scores, fit_times, score_times, n_neurons = np.full((4, len(alphas), len(walks)), np.nan)
     tols = np.full(len(alphas), np.nan)
-    rough, late = 0.0, 0
+    rough, late, found = 0.0, 0, None
     # Solvers that limit the threads of BLAS for themselves would, in several threads, leave the limit behind.
     with threadpool_limits(limits=1, user_api="blas"):
         for k in range(len(alphas)):
             tols[k] = single.tol = max(model.tol, ROUGH, min(rough, ROUGHEST))
-            fits = Parallel(n_jobs=model.n_jobs, require="sharedmem")(delayed(_advance)(walk) for walk in walks)
-            if any(fit is None or (k and fit.result.status == "time_limit") for fit, _ in fits):
+            left = folds_budget.left
+            # The first lists patterns and finds alpha_max.
+            share = 1.0 / (len(alphas) - k) if k else max(FIRST_SHARE, 1.0 / len(alphas))
+            seconds = None if left is None else share * left / rounds
+            fits = Parallel(n_jobs=model.n_jobs, require="sharedmem")(delayed(_advance)(w, seconds) for w in walks)
+            cut = any(fit is None or fit.result.status == "time_limit" for fit, _ in fits)
+            if any(fit is None for fit, _ in fits) or (k and cut and folds_budget.over) or (k and budget.interrupted):
                 break
-            if any(fit.result.status == "interrupted" for fit, _ in fits):
-                raise KeyboardInterrupt
             for i, (fit, seconds) in enumerate(fits):
                 began, test = perf_counter(), splits[i][1]
                 if scorer is None:
@@ -381,47 +406,64 @@ def cross_validate(model, single, coded, labels, weighted, groups):
             if model.verbose:
                 line = f"alpha {alphas[k]:.4g}  score {scores[k].mean():.6g} +- {_standard_error(scores[k]):.2g}"
                 print(f"{line}  neurons {n_neurons[k].mean():.1f}  {perf_counter() - start:.1f} s", file=sys.stderr)
+            if k == 0 or scores[k].mean() > scores[:k].mean(axis=1).max():
+                found = fits[0][0].network
             objectives = [fit.certificate.objective / (count @ weights) for (fit, _), count in zip(fits, counts)]
             null = empty.certificate.objective / weights.sum()
             rough = ROUGH * null / max(np.mean(objectives), 1e-300)
-            if np.ndim(model.alphas) == 0 and k - np.argmax(scores[: k + 1].mean(axis=1)) >= PATIENCE:
+            explained = left is None or n_neurons[k].any()
+            if explained and np.ndim(model.alphas) == 0 and k - np.argmax(scores[: k + 1].mean(axis=1)) >= PATIENCE:
                 break
     n_done = int(np.isfinite(scores).all(axis=1).sum())
     for walk in walks:
         walk.close()
 
-    if late or (fits and any(fit is None or fit.result.status == "time_limit" for fit, _ in fits)):
-        ended = f"; max_time={model.max_time} ended the folds after {n_done} of {len(alphas)} alphas"
+    best = _choose(scores[:n_done], bool(model.one_standard_error))
+    blank = folds_budget.left is not None and not n_neurons[:n_done].any() and n_done > 1
+    if blank:
+        # Scores that are all those of the constant say nothing.
+        best = int(np.argmin(np.abs(np.log(alphas[:n_done] / (AUTO_ALPHA * alphas[0])))))
+    unfinished = any(fit is None or fit.result.status in ("time_limit", "interrupted") for fit, _ in fits)
+    if late or unfinished:
+        end = "an interrupt" if budget.interrupted else f"max_time={model.max_time}"
+        ended = f"; {end} ended the folds after {n_done} of {len(alphas)} alphas"
+        if blank:
+            ended += ", none of which had the time for a neuron: the one that is chosen is a guess"
+        elif best == n_done - 1:
+            ended += ", and the one that is chosen is the last of these: smaller ones may be better"
+        if stride > 1:
+            ended = f"; one in {stride} of the alphas was tried{ended if n_done < len(alphas) else ''}"
         warnings.warn(
             f"{late} of {n_done * len(walks)} fits in the folds stopped before their tolerance"
-            f"{ended if n_done < len(alphas) and model.max_time is not None else ''}.",
+            f"{ended if stride > 1 or blank or (n_done < len(alphas) and unfinished) else ''}.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    best = _choose(scores[:n_done], bool(model.one_standard_error))
     model.alphas_, model.best_index_, model.n_splits_ = alphas, best, len(splits)
     model.cv_results_ = _results(alphas, scores, fit_times, score_times, n_neurons)
     model.best_score_ = float(model.cv_results_["mean_test_score"][best])
 
     # The last step of the path is the fit: to its own tolerance, with its proof.
-    single.max_time = None if model.max_time is None else max(model.max_time - (perf_counter() - start), 0.0)
+    single.max_time = budget.left
     walk = single._train(*coded, alphas=lambda _: alphas[: best + 1])
     path: list[Fit] = []
     for k in range(best + 1):
         single.tol = tols[k]
         if k == best:
             _set(single, tol=model.tol, certify=model.certify, verbose=model.verbose)
-        if (fit := next(walk, None)) is None:
+        # Half of the time is for the last step.
+        share = None if k == best or budget.left is None else 0.5 * budget.left / (best - k)
+        fit, _ = _advance(walk, share)
+        if fit is None or (k < best and budget.over):
             break
         path.append(fit)
     if len(path) <= best:
-        # Out of time on the way: one more fit from there, which keeps at least what it starts from.
-        init = path[-1].network if path[-1].network.n_neurons else None
-        _set(single, tol=model.tol, max_time=0.0, init=init)
+        # Out of time on the way: one more fit from what a fold has found, which keeps at least what it starts from.
+        _set(single, tol=model.tol, max_time=0.0, init=found if found is not None and found.n_neurons else None)
         single.alpha = float(alphas[best])
         path.append(next(single._train(*coded)))
     model.path_ = path_of(path, classes)
-    return model._keep(path[-1])
+    return path[-1]
 
 
 def _set(single, **settings):
@@ -429,10 +471,11 @@ def _set(single, **settings):
     single.set_params(**{name: value for name, value in settings.items() if name in single.get_params()})
 
 
-def _advance(walk) -> tuple[Fit | None, float]:
-    """The next fit of a path, None at its end, and its seconds."""
+def _advance(walk, seconds: float | None) -> tuple[Fit | None, float]:
+    """The next fit of a path, which may take so many seconds, None at its end, and the seconds it took."""
     start = perf_counter()
-    return next(walk, None), perf_counter() - start
+    with Budget(seconds, None if seconds is None else 0.3 * seconds):
+        return next(walk, None), perf_counter() - start
 
 
 def _scored(scorer, single, i: int, X: NDArray, labels: NDArray, sample_weight: NDArray | None) -> float:

@@ -60,7 +60,7 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
     max_iter : int, default=20000
         Iteration limit of the solver.
     max_time : float, optional
-        Limit in seconds; the best network so far is kept, with its gap.
+        Limit in seconds; the best network so far is kept, with its gap. At first that is the one without neurons.
     warm_start : bool, default=False
         Start from the network of the previous fit, whose patterns join the list.
     init : Network, fitted estimator or other model, optional

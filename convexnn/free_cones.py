@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from convexnn.budget import check
 from convexnn.cones import towards
 
 # Violations are measured on unit rows, relative to the size of the solution.
@@ -110,6 +111,7 @@ def minimise(
 def _face(Q, d, rows, signs, active):
     """The minimiser where the active rows vanish, their multipliers, and the derivative of |w|^2 / 2 in d."""
     n, m = active.shape
+    check()
     used = active >= 0
     B = rows[active] * (np.take_along_axis(signs, np.maximum(active, 0), axis=1) * used)[:, :, None]
     W = B[:, :, :-1]

@@ -172,7 +172,8 @@ class Graded:
         size = np.abs(columns).max(axis=0, initial=0.0)
         columns = columns[:, size > 0] / size[size > 0]
         lengths = np.sqrt((columns**2).sum(axis=0))
-        basis, blur = [], []
+        basis: list[NDArray] = []
+        blur: list[float] = []
         while columns.shape[1]:
             left = np.sqrt((columns**2).sum(axis=0)) / lengths
             if left.max() <= 16 * eps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from os import PathLike
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from convexnn.arrangements import check_data
+from convexnn.budget import check
 from convexnn.files import read_arrays, replacing
 from convexnn.losses import Loss, get_loss
 
@@ -668,7 +670,17 @@ def clusters(points: NDArray, radius: float) -> NDArray[np.intp]:
 
 def _independent_scales(phi: NDArray, price: NDArray) -> NDArray:
     """Non-negative factors s with phi @ s = phi @ 1 and price @ s <= price @ 1, supported on independent columns."""
+    n, m = phi.shape
+    if m > 4 * n:
+        # Of many columns few at a time: the work for each that goes is that of the null space of those at hand.
+        scale, kept = np.ones(m), np.zeros(0, dtype=int)
+        for part in np.array_split(np.arange(m), ceil(m / n)):
+            kept = np.concatenate([kept, part])
+            scale[kept] *= _independent_scales(phi[:, kept] * scale[kept], price[kept] * scale[kept])
+            kept = kept[scale[kept] > 0]
+        return scale
     lengths = np.linalg.norm(phi, axis=0)
+    check(2.0 * phi.size * phi.shape[1] + 10.0 * phi.shape[1] ** 3)
     unit = phi / lengths
     if len(unit) > unit.shape[1]:
         unit = np.linalg.qr(unit, mode="r")
@@ -678,6 +690,7 @@ def _independent_scales(phi: NDArray, price: NDArray) -> NDArray:
     # In units of lengths: contribution j is scale_j * lengths_j times a unit column.
     amount, unit_price = lengths.copy(), price / lengths
     while null.shape[1]:
+        check()
         move = null[:, 0] if unit_price @ null[:, 0] <= 0 else -null[:, 0]
         falling = np.flatnonzero(move < -1e-12 * np.abs(move).max())
         if not len(falling):

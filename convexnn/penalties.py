@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from convexnn.budget import check
 from convexnn.cones import project_onto_cones
 from convexnn.free_cones import minimise, shrink
 from convexnn.sparse_cones import SUPPORT_TOL, UNKNOWN, soft_threshold, sparse_norms, support, threshold_onto_cones
@@ -147,7 +148,7 @@ class ConeGroupLasso:
     def faces(self, V, blocks, warm):
         rows = np.sort(warm[0][blocks], axis=1)[:, ::-1]
         normals = self.rows[rows] * (rows >= 0)[:, :, None]
-        bases = np.linalg.qr(normals.transpose(0, 2, 1), mode="complete")[0]
+        bases = _frames(normals)
         return bases, (rows >= 0).sum(axis=1)
 
     def violation(self, V):
@@ -239,7 +240,7 @@ class FreeBiasConeGroupLasso:
         linear = np.isin(blocks, self.linear)
         normals[linear] = 0.0
         normals[linear, 0, -1], skip[linear] = 1.0, 1
-        return np.linalg.qr(normals.transpose(0, 2, 1), mode="complete")[0], skip
+        return _frames(normals), skip
 
     def violation(self, V):
         worst = 0.0
@@ -397,7 +398,7 @@ class ConeSparseGroupLasso:
         fixed = np.column_stack([warm[0][blocks], np.where(zero, n + np.arange(d), -1)])
         fixed = np.sort(fixed, axis=1)[:, ::-1][:, :d]
         normals = np.vstack([self.rows, np.eye(d)])[fixed] * (fixed >= 0)[:, :, None]
-        return np.linalg.qr(normals.transpose(0, 2, 1), mode="complete")[0], (fixed >= 0).sum(axis=1)
+        return _frames(normals), (fixed >= 0).sum(axis=1)
 
     def violation(self, V):
         return ConeGroupLasso(self.rows, self.patterns, self.pattern).violation(V)
@@ -416,6 +417,17 @@ def _unit(X: NDArray) -> NDArray:
     """Rows of length one; zero rows stay zero."""
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
     return X / np.where(lengths > 0, lengths, 1.0)
+
+
+def _frames(normals: NDArray) -> NDArray:
+    """Orthogonal matrices whose first columns span the normals (n_blocks, n_normals, n_features) of each block."""
+    frames, d = np.empty((len(normals), normals.shape[2], normals.shape[2])), normals.shape[2]
+    size = max(1, 10**9 // (4 * d**3))
+    for start in range(0, len(normals), size):
+        check()
+        part = slice(start, start + size)
+        frames[part] = np.linalg.qr(normals[part].transpose(0, 2, 1), mode="complete")[0]
+    return frames
 
 
 def _shrunken(V: NDArray, threshold: float) -> NDArray:

@@ -9,12 +9,12 @@ nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from convexnn.budget import check
 from convexnn.cones import project_onto_cones
 from convexnn.sparse_cones import UNKNOWN, soft_threshold, sparse_norms, support
 
@@ -41,7 +41,6 @@ def ascend(
     t: NDArray,
     starts: NDArray,
     n_steps: int = 30,
-    deadline: float = np.inf,
     feature_penalty: NDArray | None = None,
     step: float = 1.0,
     smoothing: NDArray | float = 0.0,
@@ -67,8 +66,6 @@ def ascend(
         Non-zero vectors.
     n_steps : int, default=30
         Gradient steps, on the smoothed price as many again; each is two matrix products for all starts together.
-    deadline : float, default=inf
-        Reading of ``time.perf_counter`` after which no step begins.
     feature_penalty : array of shape (n_features,), optional
         mu.
     step : float, default=1.0
@@ -97,8 +94,6 @@ def ascend(
         G, rise = _slope(lifted, weighted, U, band, smooth)
         value, steps = rise / sparse_norms(U, feature_penalty), np.full(len(U), step)
         for _ in range(n_steps):
-            if perf_counter() > deadline:
-                break
             lengths = np.maximum(np.linalg.norm(G, axis=1), 1e-300)
             trial = U + (steps / lengths)[:, None] * G
             if feature_penalty is not None:
@@ -126,6 +121,7 @@ def _slope(lifted, weighted, U, band, smooth):
     scaled = np.column_stack([U * (0.5 / band)[:, None], np.full(len(U), 0.5)]).astype(lifted.dtype)
     size = max(ENOUGH, IN_CACHE // max(len(lifted), 1))
     for k in range(0, len(U), size):
+        check()
         part = slice(k, k + size)
         s = scaled[part] @ lifted.T
         np.clip(s, 0.0, 1.0, out=s)
@@ -163,7 +159,7 @@ class Peaks:
         every = every.take(np.argsort(-every.prices, kind="stable"))
         dual = every.dual.astype(np.int64)[:, None].view(np.uint8)
         key = np.column_stack([np.packbits(every.patterns, axis=1), dual])
-        return every.take(np.sort(np.unique(key, axis=0, return_index=True)[1]))
+        return every.take(np.sort(np.unique(as_one(key), return_index=True)[1]))
 
     def apart(self, most: int, radii: tuple[float, ...]) -> NDArray[np.intp]:
         """Of each dual variable up to ``most`` promising peaks, far from each other as long as there are such."""
@@ -173,6 +169,21 @@ class Peaks:
             good = np.flatnonzero(own >= PROMISING * own.max())
             chosen.append(good[spread(self.V[good] / prices[good, None], most, radii)])
         return np.concatenate(chosen)
+
+
+def as_one(key: NDArray[np.uint8]) -> NDArray:
+    """Rows of bytes as single items, ordered like the rows.
+
+    Parameters
+    ----------
+    key : uint8 array of shape (n_rows, n_bytes)
+        Any bytes.
+
+    Returns
+    -------
+    items : array of shape (n_rows,)
+    """
+    return np.ascontiguousarray(key).view(np.dtype((np.void, key.shape[1]))).ravel()
 
 
 def no_peaks(X: NDArray) -> Peaks:
@@ -188,7 +199,6 @@ def climb(
     dual: NDArray[np.intp],
     active: NDArray[np.intp],
     max_steps: int = 10,
-    deadline: float = np.inf,
     feature_penalty: NDArray | None = None,
     floor: float = -np.inf,
 ) -> tuple[Peaks, int]:
@@ -218,8 +228,6 @@ def climb(
         Guesses of the samples that the maxima lie on, -1 where there is none.
     max_steps : int, default=10
         Climbs that are still under way then end where they are.
-    deadline : float, default=inf
-        As in ``ascend``, after the first step.
     feature_penalty : array of shape (n_features,), optional
         mu.
     floor : float, default=-inf
@@ -254,6 +262,7 @@ def climb(
     k, n_cells, fresh = np.flatnonzero(start >= floor), 0, np.zeros(len(U), dtype=bool)
     signs = np.where(_sparse(U, feature_penalty)[:, None], np.sign(U), UNKNOWN).astype(np.int8)
     for _ in range(max_steps):
+        check()
         n_cells += len(k)
         at, wall = patterns[k], walls[dual[k]]
         pull = (at * t[dual[k]]) @ X + linear[dual[k]]
@@ -280,6 +289,7 @@ def climb(
         turned = ((side >= 0) != at) & ~wall
         patterns[k] ^= turned
         used = on >= 0
+        check(2.0 * len(k) * X.shape[1] ** 3)
         normals = X[on] * (np.where(np.take_along_axis(at, on, axis=1), 1.0, -1.0) * used)[:, :, None]
         correction = W - pull
         if feature_penalty is not None:
@@ -297,8 +307,6 @@ def climb(
         active[k] = np.where(passed, -1, on)
         fresh[k] = turned.any(axis=1)
         k = k[fresh[k] | passed.any(axis=1)]
-        if perf_counter() > deadline:
-            break
     V *= (prices / np.maximum(np.linalg.norm(V, axis=1), 1e-300))[:, None]
     peaks = Peaks(patterns[:, group] ^ flipped, V, np.where(active >= 0, first[active, dual[:, None]], -1), dual)
     return none.join(peaks.take(np.flatnonzero(prices > 0))), n_cells
@@ -345,7 +353,6 @@ def search(
     n_climbs: int,
     n_generations: int,
     rng: np.random.Generator,
-    deadline: float = np.inf,
     feature_penalty: NDArray | None = None,
     floor: float = -np.inf,
     settled: float = np.inf,
@@ -373,8 +380,6 @@ def search(
         How often the best are moved.
     rng : numpy Generator
         Source of the starts.
-    deadline : float, default=inf
-        Reading of ``time.perf_counter`` after which the search ends with what it has.
     feature_penalty : array of shape (n_features,), optional
         mu.
     floor : float, default=-inf
@@ -398,7 +403,7 @@ def search(
     dual: list[NDArray] = []
     active: list[NDArray] = []
     n_starts = len(known.V) + n_random * T.shape[1]
-    settings: dict = dict(deadline=deadline, feature_penalty=feature_penalty)
+    settings: dict = dict(feature_penalty=feature_penalty)
     for j, t in enumerate(shares.T):
         U = rng.standard_normal((n_random, d))
         if feature_penalty is not None:
@@ -415,8 +420,6 @@ def search(
         U = np.concatenate([old, U])
         on, prices = np.concatenate([own.active, np.full((n_random, d), -1)]), _prices(coarse, t, U, feature_penalty)
         for _ in range(n_generations):
-            if perf_counter() > deadline:
-                break
             k = _promising(prices)
             k = k[spread(U[k], n_climbs, SPREAD[1:4])]
             moves = rng.choice(STEPS, (len(k), 1)) * rng.standard_normal((len(k), d)) / np.sqrt(d)
@@ -470,6 +473,7 @@ def _prices(X, t, U, feature_penalty):
     coarse, t, heights = U.astype(X.dtype), t.astype(X.dtype), np.empty(len(U))
     size = max(ENOUGH, IN_CACHE // max(len(X), 1))
     for k in range(0, len(U), size):
+        check()
         heights[k : k + size] = np.maximum(coarse[k : k + size] @ X.T, 0.0) @ t
     return heights / sparse_norms(U, feature_penalty)
 
@@ -485,6 +489,7 @@ def spread(points: NDArray, most: int, radii: tuple[float, ...]) -> list[int]:
     tree = cKDTree(points)
     chosen: list[int] = []
     for radius in radii:
+        check()
         near = np.zeros(len(points), dtype=bool)
         for k in chosen:
             near[tree.query_ball_point(points[k], radius)] = True

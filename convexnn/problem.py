@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse import eye_array, hstack
 
+from convexnn.budget import check
 from convexnn.losses import Loss
 from convexnn.penalties import Penalty
 
@@ -85,6 +86,7 @@ class Design:
 
     def __matmul__(self, V: NDArray) -> NDArray:
         n, d = self.X.shape
+        check()
         U = np.zeros((len(self.patterns), self.n_outputs, d))
         U[self.pattern[self._plus], self.output[self._plus]] = V[self._plus]
         U[self.pattern[self._minus], self.output[self._minus]] -= V[self._minus]
@@ -92,6 +94,7 @@ class Design:
         rows, D = self._chunks[0]
         total = D.astype(float, copy=False).T @ U[rows]
         for rows, D in self._chunks[1:]:
+            check()
             total += D.astype(float).T @ U[rows]
         if self.n_outputs == 1:
             return np.einsum("nd,nd->n", total, self.X)
@@ -101,7 +104,11 @@ class Design:
         """A_k^T r for every block, shape (n_blocks, n_features); r has the shape of the predictions."""
         n, d = self.X.shape
         M = (r.reshape(n, self.n_outputs, 1) * self.X[:, None, :]).reshape(n, self.n_outputs * d)
-        G = np.concatenate([D.astype(float, copy=False) @ M for _, D in self._chunks])
+        parts = []
+        for _, D in self._chunks:
+            check()
+            parts.append(D.astype(float, copy=False) @ M)
+        G = np.concatenate(parts)
         return self.sign[:, None] * G.reshape(-1, self.n_outputs, d)[self.pattern, self.output]
 
     def restrict(self, blocks: NDArray) -> Design:
@@ -317,6 +324,7 @@ class Problem:
         c = np.zeros_like(z) + start
         value = self.loss_value(z + c)
         for _ in range(200):
+            check()
             g = self.gradient(z + c).reshape(n, C)
             slope = self.free.T @ g
             if value <= self.negligible or np.all(np.abs(slope) <= 1e-15 * (np.abs(self.free).T @ np.abs(g))):
@@ -512,6 +520,7 @@ class Problem:
         """
         if not self.smooth or self.penalty.free_bias:
             return np.ones(self.design.shape[0], dtype=bool)
+        check(4.0 * self.design.X.size * min(self.design.X.shape))
         size = np.linalg.norm(np.sqrt(self.sample_weight)[:, None] * self.design.X, 2)
         reach = np.sqrt(2 * self.loss.lipschitz * gap) * size
         threshold = (1 - 1e-9) * self.alpha - reach

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
+from convexnn.budget import STOPS, OutOfTime, current, late
 from convexnn.problem import Problem
 from convexnn.squares import MEMORY, Block, Geometry, Squares, free_nodes
 
@@ -177,10 +179,19 @@ class Search:
         self.until = np.inf if max_time is None else self.began + max_time
         self.theta, self.x, self.bound, self.top = theta, self.relaxed.start(), -np.inf, np.inf
         self.history: list[tuple[float, float]] = []
+        self.longest = 0.0
 
     @property
     def late(self) -> bool:
-        return time.perf_counter() > self.until
+        """Whether there is no time for one more evaluation and the check of the evidence, which is some of them."""
+        return time.perf_counter() + 4 * self.longest > self.until or late()
+
+    def price(self, *at):
+        """An evaluation; how long it takes is remembered."""
+        began = time.perf_counter()
+        found = self.relaxed.price(*at)
+        self.longest = max(self.longest, time.perf_counter() - began)
+        return found
 
     def record(self, theta: NDArray, x: NDArray, top: float) -> None:
         bound = self.problem.dual_value(theta / max(1.0, top))
@@ -193,11 +204,15 @@ class Search:
 
         def watch(v):
             last[0] = v
+
+        def timely(v):
             if self.late:
-                raise StopIteration
+                raise OutOfTime
+            return function(v)
 
         options = {"maxiter": 400, "maxcor": MEMORY, "ftol": tol, "gtol": 1e-12}
-        minimize(function, x, jac=True, method="L-BFGS-B", options=options, callback=watch)
+        with suppress(OutOfTime):
+            minimize(timely, x, jac=True, method="L-BFGS-B", options=options, callback=watch)
         self.history.append((time.perf_counter() - self.began, self.bound))
         if self.callback is not None:
             self.callback(*self.history[-1])
@@ -207,12 +222,12 @@ class Search:
         """Touching points and vanishing matrices that make the largest price of theta small."""
         shape = x.shape
         # Far from feasible, smoothing in units of alpha would be none at all.
-        size = max(1.0, 0.5 * self.relaxed.price(theta, x, 1.0)[1])
+        size = max(1.0, 0.5 * self.price(theta, x, 1.0)[1])
         for mu in smoothing:
 
             def smoothed(v, mu=mu * size):
                 at = v.reshape(shape)
-                value, top, _, slope = self.relaxed.price(theta, at, mu)
+                value, top, _, slope = self.price(theta, at, mu)
                 self.record(theta, at, top)
                 return value, slope.ravel()
 
@@ -229,7 +244,7 @@ class Search:
         is theta^T z at the optimum, where z is the multiplier times the gradient of M.
         """
         problem = self.problem
-        top = max(1.0, self.relaxed.price(theta, x, smoothing[0])[1])
+        top = max(1.0, self.price(theta, x, smoothing[0])[1])
         theta, x = theta / top, self.relaxed.scaled(x, 1 / top)
         z = predictions(problem, theta)
         unit = problem.loss_value(np.zeros_like(z) + problem.null_model[0])
@@ -246,7 +261,7 @@ class Search:
                 z = z + state["c"]
                 theta = -problem.gradient(z)
                 # A sample at theta_i = 0 has a kink, rounded off by a polynomial on each side.
-                value, top, d_theta, d_x = self.relaxed.price(theta, at, mu, mu * np.sqrt(np.mean(theta**2)))
+                value, top, d_theta, d_x = self.price(theta, at, mu, mu * np.sqrt(np.mean(theta**2)))
                 self.record(theta, at, top)
                 force = max(0.0, multiplier + rho * (value - 1))
                 dual = problem.loss_value(z) + float(np.vdot(theta, z))
@@ -388,6 +403,6 @@ def bound_prices(
             if search.bound <= before + 0.05 * abs(before):
                 # The remaining stages may gain more than that where theta is nearly optimal.
                 search.fixed(theta, x, SMOOTHING[1:])
-    except KeyboardInterrupt:
-        pass
+    except STOPS as stop:
+        current().stop(stop)
     return search.finish()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from convexnn.problem import Problem
 
 #: What ended a fit, for each status.
 STATUSES = {
@@ -93,3 +97,23 @@ class Result:
             f"Result({self.status}, objective={self.primal:.6g}, relative gap={self.relative_gap:.1e}, "
             f"{blocks} of {len(self.coef)} blocks, {self.n_iter} iterations)"
         )
+
+
+def untouched(problem: Problem, status: str) -> Result:
+    """The solution without neurons, for a solve that ended before it had another; zero is its dual point.
+
+    Parameters
+    ----------
+    problem : Problem
+        Any program.
+    status : str
+        A key of STATUSES.
+
+    Returns
+    -------
+    result : Result
+    """
+    c, theta = problem.null_model
+    zero, coef = np.zeros_like(theta), np.zeros(problem.design.shape)
+    primal = problem.loss_value(zero + c)
+    return Result(coef, c, zero, primal, problem.dual_value(zero), status, STATUSES[status], 0)

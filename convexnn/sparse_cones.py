@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
+from convexnn.budget import check
 from convexnn.cones import FEASIBILITY_TOL, ZERO
 
 # The support function is found when the last step moved it by less than this share.
@@ -202,6 +203,7 @@ def _descend(Q, T, floor, rows, sides, active, signs, cold):
     # k: the blocks that are still open, in the order of the faces.
     every, k, faces = sides, np.arange(len(Q)), _Faces(Q, T, rows, sides, active, signs, cold)
     for _ in range(10 * d + 20):
+        check()
         lengths = np.linalg.norm(faces.V, axis=1)
         # Rows first, then coordinates: those that are held at zero have no side.
         side = np.empty((len(k), n + d))
@@ -249,6 +251,7 @@ class _Faces:
         k = np.arange(m)
         self._guess(k, active, signs)
         for _ in range(3 * d):
+            check()
             target = self._solve(k)
             lost = ~self.sound[k]
             self._guess(k[lost], np.full((lost.sum(), d), -1), cold[k[lost]])
@@ -280,6 +283,7 @@ class _Faces:
         self.active[k, np.argmax(self.active[k] < 0, axis=1)] = entering[k]
         k = np.arange(len(entering))
         for _ in range(3 * d):
+            check()
             target = self._solve(k)
             low, high = self._bounds(k)
             over = target > high
@@ -358,6 +362,7 @@ def _minimise_one(q, T, signed_rows):
     rows = np.zeros(0, dtype=int)
     v = soft_threshold(q, T)
     for _ in range(100):
+        check()
         side = signed_rows @ v
         wrong = np.flatnonzero(side < -FEASIBILITY_TOL * np.linalg.norm(v))
         wrong = np.setdiff1d(wrong[np.argsort(side[wrong])[:5]], rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from time import perf_counter
@@ -22,7 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn.activations import ACTIVATIONS, find_patterns, lift, lift_feature_penalty
-from convexnn.adaptive import blocks_in, blocks_of, search_alpha_max, solve_adaptively
+from convexnn.adaptive import blocks_in, blocks_of, least_alpha_max, search_alpha_max, signed, solve_adaptively
 from convexnn.arrangements import (
     Arrangement,
     count_patterns,
@@ -32,6 +33,7 @@ from convexnn.arrangements import (
     sample_patterns,
 )
 from convexnn.audit import network_from
+from convexnn.budget import STOPS, Budget, OutOfTime, affordable, current
 from convexnn.certificate import Certificate, certify_listed, is_quick, prove, proved
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.graded import Graded
@@ -40,7 +42,7 @@ from convexnn.network import Network
 from convexnn.pricing import no_peaks
 from convexnn.problem import Problem
 from convexnn.progress import Progress, plain_entry
-from convexnn.result import REMEDIES, STATUSES, Result, relative_gap
+from convexnn.result import REMEDIES, STATUSES, Result, relative_gap, untouched
 from convexnn.solvers import SOLVERS
 from convexnn.units import Units, without_dust
 
@@ -183,6 +185,8 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
     ) -> Iterator[Fit]:
         """Everything after the targets are coded: a fit for the estimator's alpha, or for each of a decreasing
         sequence, a function of alpha_max; these end early when ``max_time`` is over, and after an interrupted fit.
+
+        Where there is not even time for the first fit, it is the network without neurons.
         """
         start = perf_counter()
         weights = sample_weight * class_weight
@@ -192,35 +196,80 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         # Equal rows become one and rows are sorted, so that neither repetitions nor the order of rows change the fit.
         _, first, group = np.unique(np.column_stack([whole, y]), axis=0, return_index=True, return_inverse=True)
         group = group.ravel()
-        lifted, total = whole[first], np.bincount(group, weights)
+        total, each = np.bincount(group, weights), np.bincount(group, sample_weight)
         units = Units.of(rows[first], y[first], loss, total, self.fit_intercept, self.hidden_bias)
-        adaptive = self.patterns == "adaptive"
-        if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
-            adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) > self.n_patterns
         mu = lift_feature_penalty(self.feature_penalty, rows.shape[1], self.hidden_bias)
-        each = np.bincount(group, sample_weight)
-        data = (rows[first], lifted, y[first], loss, total, each, n_outputs, start, alphas, mu, units)
-        settings = loss, weights, self.fit_intercept, self.hidden_bias
-        # Evidence is about the dual variable in the units of the data that it will be checked with.
-        unit = units.theta / Units.of(rows, y, *settings).theta
-        fits = self._train_adaptively(*data) if adaptive else self._train_listed(X, keep[first], *data)
-        for fit, progress in fits:
-            result, theta = fit.result, fit.certificate.theta
-            share = (weights / total[group]).reshape((-1,) + (1,) * (theta.ndim - 1))
-            intercept = np.asarray(result.intercept)[group] if self.skip_connection else result.intercept
-            if result.status == "optimal" and fit.certificate.stated_gap > self.tol * (1 + 1e-3):
-                result = replace(result, status="stalled", message=STATUSES["stalled"])
-            evidence = tuple((output, sign, proof.scaled(unit)) for output, sign, proof in fit.certificate.evidence)
-            certificate = replace(fit.certificate, theta=share * theta[group], evidence=evidence)
-            if result.status != "interrupted":
-                graded = Graded.of(fit.network, rows, y, fit.alpha, *settings)
-                certificate = self._prove(graded, certificate, result.coef, start)
-            result = replace(result, theta=share * result.theta[group], intercept=intercept)
-            arrangement = fit.arrangement.rows(group, whole)
-            fit = replace(fit, result=result, certificate=certificate, arrangement=arrangement)
+        data = (rows[first], whole[first], y[first], loss, total, each, n_outputs, start, alphas, mu, units)
+        every = rows, whole, y, loss, weights, group
+        budget, fits, fit = Budget(self.max_time), self._fits(X, keep[first], *data), None
+        ended = False
+        while not ended:
+            progress = None
+            try:
+                with budget:
+                    following, progress = next(fits, (None, None))
+            except STOPS as stop:
+                ended, status = True, budget.stop(stop)
+                following = self._without_neurons(status, *data) if fit is None else None
+            if following is None:
+                return
+            with budget:
+                fit = self._for_every_row(following, *every, total, units, start)
             if progress is not None:
                 progress.close(fit)
             yield fit
+
+    def _fits(self, X, keep, rows, lifted, y, loss, *rest):
+        """Fits over listed patterns or over all, each with its progress line, on distinct rows."""
+        adaptive = self.patterns == "adaptive"
+        if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
+            # The rank of some rows is no larger than that of all, which may take a while.
+            part = lifted if affordable(4.0 * lifted.size * min(lifted.shape)) else lifted[:50]
+            adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(part)) > self.n_patterns
+        data = (rows, lifted, y, loss, *rest)
+        yield from self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
+
+    def _for_every_row(self, fit, rows, whole, y, loss, weights, group, total, units, start):
+        """A fit on distinct rows as one on all of them, and its proof if that is wanted."""
+        result, certificate = fit.result, fit.certificate
+        share = (weights / total[group]).reshape((-1,) + (1,) * (result.theta.ndim - 1))
+        intercept = np.asarray(result.intercept)[group] if self.skip_connection else result.intercept
+        if result.status == "optimal" and certificate.stated_gap > self.tol * (1 + 1e-3):
+            result = replace(result, status="stalled", message=STATUSES["stalled"])
+        settings = loss, weights, self.fit_intercept, self.hidden_bias
+        # Evidence is about the dual variable in the units of the data that it will be checked with.
+        unit = units.theta / Units.of(rows, y, *settings).theta
+        evidence = tuple((output, sign, proof.scaled(unit)) for output, sign, proof in certificate.evidence)
+        certificate = replace(certificate, theta=share * certificate.theta[group], evidence=evidence)
+        if result.status != "interrupted":
+            graded = Graded.of(fit.network, rows, y, fit.alpha, *settings)
+            certificate = self._prove(graded, certificate, result.coef, start)
+        result = replace(result, theta=share * result.theta[group], intercept=intercept)
+        arrangement = fit.arrangement.rows(group, whole)
+        return replace(fit, result=result, certificate=certificate, arrangement=arrangement)
+
+    def _without_neurons(
+        self, status, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units
+    ):
+        """The fit that takes no time: no neurons, no statement on others, and a guess at alpha_max from below."""
+        with Budget.without_limit():
+            activation, skip = ACTIVATIONS[self.activation](), units.skip(rows) if self.skip_connection else None
+            arrangement = Arrangement.from_gates(lifted, np.zeros((lifted.shape[1], 0)))
+            fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
+            normal = units.rows(rows), units.targets(y), arrangement, units.loss
+            problem = lift(activation, *normal, 1.0, weights / units.weight, *fixed)
+            bare = replace(problem, sample_weight=sample_weight / units.weight, skip=None)
+            even, alpha_max = (
+                least_alpha_max(normal[0], signed(part.null_model[1]), self.hidden_bias, mu) for part in (bare, problem)
+            )
+            alpha_max *= units.alpha
+            alpha = self._alpha(even, weights, sample_weight, units.alpha)
+            alpha = float(alpha if alphas is None else next(iter(alphas(alpha_max))))
+            result = untouched(replace(problem, alpha=alpha / units.alpha), status)
+            settings = alpha, loss, weights, self.fit_intercept, self.hidden_bias
+            graded = _best_network(problem, result, units, (rows, y, *settings), arrangement)
+            certificate = proved(graded, result.theta, (), "nothing")
+            return Fit(alpha, alpha_max, graded.network, units.result(result), certificate, arrangement)
 
     def _train_listed(
         self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units
@@ -249,16 +298,16 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             if before is not None and keep.any():
                 alpha_before, result = before
                 coef, theta = result.coef, min(1.0, problem.alpha / alpha_before) * result.theta
-                # Without a lower bound theta need not be feasible.
-                dual = problem.dual_value(theta) if np.isfinite(result.dual) else -np.inf
-                gap = problem.objective(coef, result.intercept) - dual
-                active = problem.may_be_active(theta, max(gap, 0.0))
-                keep = active if active.mean() <= WORTH_SCREENING else keep
+                with suppress(OutOfTime):
+                    # Without a lower bound theta need not be feasible.
+                    dual = problem.dual_value(theta) if np.isfinite(result.dual) else -np.inf
+                    gap = problem.objective(coef, result.intercept) - dual
+                    active = problem.may_be_active(theta, max(gap, 0.0))
+                    keep = active if active.mean() <= WORTH_SCREENING else keep
             solver, progress = self._solver(loss, start, units)
             result = solve_without(problem, replace(solver, callback=progress), coef, keep)
             data = rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias
-            graded = _best_network(problem, result, units, data, arrangement)
-            certificate = certify_listed(graded, problem.design, result.theta, arrangement)
+            graded, certificate, result = self._conclude(problem, result, units, data, arrangement)
             fit = Fit(float(alpha), alpha_max, graded.network, units.result(result), certificate, arrangement)
             yield fit, progress
             if self._is_over(result, start):
@@ -299,20 +348,40 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 *data, solver, blocks, rng, progress, skip, *kind, alpha_max, remembered
             )
             remembered = found.peaks
-            graded = _best_network(
-                problem, result, units, (rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias)
-            )
-            searched = dict(n_searched=found.n_starts, price_found=found.price)
+            data = rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias
+            graded, certificate, result = self._conclude(problem, result, units, data)
             # The gap of the network itself to the bound that the search suggests.
             bound = units.factor * result.primal * (1 - found.gap) if np.isfinite(found.gap) else -np.inf
             gap = relative_gap(graded.objective, bound) if graded.objective - bound > graded.negligible else 0.0
-            certificate = replace(certify_listed(graded, problem.design, result.theta), **searched, gap_found=gap)
-            arrangement = patterns_of(graded.network, rows, hidden_bias=self.hidden_bias)
+            searched = dict(n_searched=found.n_starts, price_found=found.price, gap_found=gap)
+            with Budget.without_limit():
+                arrangement = patterns_of(graded.network, rows, hidden_bias=self.hidden_bias)
             blocks, alpha_found = blocks_in(problem, result.coef), units.alpha * found.alpha_max
-            fit = Fit(float(alpha), alpha_found, graded.network, units.result(result), certificate, arrangement)
-            yield fit, progress
+            certificate, result_ = replace(certificate, **searched), units.result(result)
+            yield Fit(float(alpha), alpha_found, graded.network, result_, certificate, arrangement), progress
             if self._is_over(result, start):
                 return
+
+    def _conclude(self, problem, result, units, data, arrangement=None):
+        """The network merged and pruned, its certificate, and the result; each as far as there is time for it."""
+        budget = current()
+
+        def ended(stop):
+            status = budget.stop(stop) if isinstance(stop, KeyboardInterrupt) else result.status
+            return result if status == result.status else replace(result, status=status, message=STATUSES[status])
+
+        try:
+            with budget.conclusion():
+                graded = _best_network(problem, result, units, data, arrangement)
+        except STOPS as stop:
+            result, graded = ended(stop), _best_network(problem, result, units, data, arrangement, tidy=False)
+        try:
+            with budget.conclusion():
+                certificate = certify_listed(graded, problem.design, result.theta, arrangement)
+        except STOPS as stop:
+            result = ended(stop)
+            certificate = proved(graded, np.zeros_like(result.theta), (), "nothing")
+        return graded, certificate, result
 
     def _is_over(self, result, start):
         """Whether an interrupt or the time limit ends a path."""
@@ -338,7 +407,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             return certificate
         known = None if self.hidden_bias == "free" else coef[coef.any(axis=1)]
         theta = certificate.theta / graded.units.theta
-        proof = prove(graded, theta, max_time=left, max_cones=max_cones, known=known)
+        try:
+            proof = prove(graded, theta, max_time=left, max_cones=max_cones, known=known)
+        except STOPS as stop:
+            current().stop(stop)
+            return certificate
         found = proved(graded, *proof, certificate.n_searched, certificate.price_found)
         return replace(found, gap_found=certificate.gap_found) if found.scope == "global" else certificate
 
@@ -659,16 +732,16 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         return self.network_.predict(X).astype(np.result_type(X, self._dtype), copy=False)
 
 
-def _best_network(problem: Problem, result: Result, units: Units, data: tuple, arrangement=None) -> Graded:
+def _best_network(problem: Problem, result: Result, units: Units, data: tuple, arrangement=None, tidy=True) -> Graded:
     """The network of a solution, graded on the data as they are; the best constant, or linear term, if that is better.
 
-    ``data`` are rows and all that follows the network in ``Graded.of``.
+    ``data`` are rows and all that follows the network in ``Graded.of``; a tidy network is merged and pruned.
     """
     activation = ACTIVATIONS["relu" if problem.penalty.cones else "gated_relu"]()
     found = []
     for coef, intercept in ((result.coef, result.intercept), (np.zeros_like(result.coef), problem.null_model[0])):
         network = units.network(activation.network(problem, coef, intercept, arrangement, units.hidden_bias))
-        found.append(Graded.of(network.merge().prune(data[0]), *data))
+        found.append(Graded.of(network.merge().prune(data[0]) if tidy else network, *data))
     return found[1] if found[1].objective < found[0].objective else found[0]
 
 
@@ -705,7 +778,10 @@ def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[
     whole = np.zeros(problem.design.shape)
     whole[keep] = result.coef
     # The blocks left out may yet bind the dual point a little.
-    dual, theta = problem.dual_bound(result.theta)
+    zero = np.zeros_like(result.theta)
+    dual, theta = problem.dual_value(zero), zero
+    with current().conclusion(), suppress(OutOfTime):
+        dual, theta = problem.dual_bound(result.theta)
     result = replace(result, coef=whole, dual=dual, theta=theta)
     if result.status == "optimal" and result.relative_gap > solver.tol and keep.any():
         return solver.solve(problem, whole)

@@ -420,15 +420,18 @@ def test_interrupted_fit(patterns, monkeypatch):
 
 @pytest.mark.parametrize("patterns", ["exact", "adaptive"])
 def test_interrupt_outside_of_a_solver(patterns, monkeypatch):
+    """The fit that is being graded is kept, ungraded."""
     X, y = draw(n=16)
     real = training.certify_listed
     monkeypatch.setattr(training, "certify_listed", on_call(3, real, interrupt))
-    with pytest.warns(ConvergenceWarning, match=r"an interrupt ended the path before its last 3 alphas\. Largest"):
+    with pytest.warns(ConvergenceWarning, match=r"an interrupt ended the path before its last 2 alphas; 1 of 3 fits"):
         path = relu_path(X, y, alphas=5, patterns=patterns, random_state=0)
-    assert [result.status for result in path.results] == ["optimal", "optimal"]
+    assert [result.status for result in path.results] == ["optimal", "optimal", "interrupted"]
+    assert [certificate.scope for certificate in path.certificates][2] == "none"
     monkeypatch.setattr(training, "certify_listed", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        relu_path(X, y, alphas=5, patterns=patterns, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"an interrupt ended the path before its last 4 alphas; 1 of 1 fits"):
+        path = relu_path(X, y, alphas=5, patterns=patterns, random_state=0)
+    assert [result.status for result in path.results] == ["interrupted"] and not path.networks[0].n_neurons
 
 
 # ---------------------------------------------------------------------------------------------------------------------

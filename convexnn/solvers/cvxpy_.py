@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convexnn.budget import STOPS, Budget, OutOfTime
 from convexnn.problem import Problem
-from convexnn.result import STATUSES, Result, relative_gap
+from convexnn.result import STATUSES, Result, relative_gap, untouched
 
 # What the backends call a time limit in seconds, and an iteration limit.
 TIME_LIMIT_OPTIONS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs", "MOSEK": "time_limit", "OSQP": "time_limit"}
+# Neither cvxpy's way to a backend nor an iteration of one can be cut short: about so many seconds for each entry of the
+# constraints (one for each block, row and feature). A limit that leaves no time for them leaves the backend out.
+COMPILATION, ITERATION = 1e-6, 1e-6
 ITERATION_OPTIONS = {"CLARABEL": "max_iter", "SCS": "max_iters", "OSQP": "max_iter", "ECOS": "max_iters"}
 
 
@@ -29,7 +34,8 @@ class CvxpySolver:
     max_iter : int, optional
         Passed on as the solver's iteration limit.
     max_time : float, optional
-        Limit in seconds, for solvers that have one.
+        Limit in seconds, for solvers that have one. One that is too short for a first iteration leaves the solver out,
+        and the best of zero and the starting point is the answer.
     backend : str, default="CLARABEL"
         Any name in ``cvxpy.installed_solvers()``.
     callback : callable, optional
@@ -66,6 +72,13 @@ class CvxpySolver:
 
         if self.backend not in cp.installed_solvers():
             raise ValueError(f"backend must be one of {cp.installed_solvers()}, got {self.backend!r}.")
+        with Budget(self.max_time) as budget:
+            try:
+                return self._solve(cp, problem, coef_init, budget)
+            except STOPS as stop:
+                return untouched(problem, budget.stop(stop))
+
+    def _solve(self, cp, problem: Problem, coef_init: NDArray | None, budget: Budget) -> Result:
         start = perf_counter()
         design = problem.design
         n_outputs = design.n_outputs
@@ -76,6 +89,9 @@ class CvxpySolver:
         _, first, row = np.unique(table, axis=0, return_index=True, return_inverse=True)
         weights = np.bincount(row, problem.sample_weight)
         X, patterns = design.X[first], design.patterns[:, first]
+        size = len(first) * design.shape[0] * design.shape[1]
+        if budget.left is not None and budget.left < (COMPILATION + ITERATION) * size:
+            return self._judge(problem, coef_init, None, None, "the time limit is too short to begin", start, budget)
         V = cp.Variable(design.shape)
         free = problem.free[first]
         c = cp.Variable((free.shape[1], n_outputs)) if free.size else np.zeros((free.shape[1], n_outputs))
@@ -96,40 +112,48 @@ class CvxpySolver:
         options: dict = {"max_step_fraction": 0.9} if self.backend == "CLARABEL" else {}
         if self.max_iter is not None and self.backend in ITERATION_OPTIONS:
             options[ITERATION_OPTIONS[self.backend]] = self.max_iter
-        if self.max_time is not None and self.backend in TIME_LIMIT_OPTIONS:
-            options[TIME_LIMIT_OPTIONS[self.backend]] = float(self.max_time)
         try:
             with warnings.catch_warnings():
                 # cvxpy warns of inaccurate solutions; the gap below says how inaccurate.
                 warnings.simplefilter("ignore")
+                if budget.left is not None and self.backend in TIME_LIMIT_OPTIONS:
+                    program.get_problem_data(self.backend, solver_opts=options)
+                    left = max(budget.left - ITERATION * size, 1e-3)
+                    options[TIME_LIMIT_OPTIONS[self.backend]] = left
                 program.solve(solver=self.backend, **options)
             said = program.status
         except cp.error.SolverError as error:
             said = str(error)
-        except KeyboardInterrupt:
-            said = "interrupted"
+        except KeyboardInterrupt as stop:
+            said = budget.stop(stop)
         theta = link.dual_value
         if theta is not None:
             theta = theta[row] * (problem.sample_weight / weights[row])[:, None]
-        return self._judge(problem, coef_init, V.value, theta, said, start)
+        return self._judge(problem, coef_init, V.value, theta, said, start, budget)
 
-    def _judge(self, problem, coef_init, coef, theta, said, start) -> Result:
+    def _judge(self, problem, coef_init, coef, theta, said, start, budget) -> Result:
         """The best feasible point at hand, graded from the problem's own data."""
-        candidates = [np.zeros(problem.design.shape)]
-        if coef is not None and np.isfinite(coef).all():
-            coef = problem.penalty.prox(coef, 0.0)[0]
-            candidates += [self._gradient_step(problem, coef), coef] if problem.smooth else [coef]
-        if coef_init is not None:
-            candidates.append(problem.penalty.prox(coef_init, 0.0)[0])
-        scored = []
-        for V in candidates:
+
+        def graded(V):
             z = problem.design @ V
             c = problem.best_intercept(z)
-            scored.append((problem.loss_value(z + c) + problem.alpha * problem.penalty.value(V), V, c))
+            return problem.loss_value(z + c) + problem.alpha * problem.penalty.value(V), V, c
+
+        scored = [graded(np.zeros(problem.design.shape))]
+        begun = [] if coef_init is None else [graded(problem.penalty.prox(coef_init, 0.0)[0])]
+        try:
+            if coef is not None and np.isfinite(coef).all():
+                coef = problem.penalty.prox(coef, 0.0)[0]
+                scored += [graded(self._gradient_step(problem, coef))] if problem.smooth else []
+                scored.append(graded(coef))
+        except OutOfTime as stop:
+            said = budget.stop(stop)
+        scored += begun
         # The first, which is the simplest, of those that are equally good, so that rounding does not choose.
         lowest = min(value for value, _, _ in scored)
         primal, coef, intercept = next(item for item in scored if item[0] <= lowest + 1e-9 * abs(lowest))
-        primal, coef, intercept = self._without_dust(problem, primal, coef, intercept)
+        with suppress(OutOfTime):
+            primal, coef, intercept = self._without_dust(problem, primal, coef, intercept)
         guesses = [problem.null_model[1]]
         if problem.smooth:
             guesses.append(-problem.gradient(problem.design @ coef + intercept))
@@ -138,14 +162,19 @@ class CvxpySolver:
             if theta.ndim > 1:
                 theta = theta - theta.mean(axis=1, keepdims=True)
             guesses += [theta, -theta]
-        dual, theta = max((problem.dual_bound(guess) for guess in guesses), key=lambda item: item[0])
+        zero = np.zeros_like(guesses[0])
+        bounds = [(problem.dual_value(zero), zero)]
+        try:
+            for guess in guesses:
+                bounds.append(problem.dual_bound(guess))
+        except OutOfTime as stop:
+            said = budget.stop(stop)
+        dual, theta = max(bounds, key=lambda item: item[0])
         gap = relative_gap(primal, dual)
         if gap <= self.tol or primal <= problem.negligible:
             status = "optimal"
-        elif said == "interrupted":
-            status = "interrupted"
-        elif self.max_time is not None and perf_counter() - start >= self.max_time:
-            status = "time_limit"
+        elif budget.over or said.startswith("the time limit"):
+            status = budget.status
         elif said in ("optimal", "optimal_inaccurate", "user_limit"):
             status = "max_iter" if said == "user_limit" else "almost_optimal"
         else:
@@ -155,8 +184,8 @@ class CvxpySolver:
         try:
             if self.callback is not None:
                 self.callback(entry)
-        except KeyboardInterrupt:
-            status = "interrupted"
+        except KeyboardInterrupt as stop:
+            status = budget.stop(stop)
         message = f"{STATUSES[status]} ({self.backend} said: {said})"
         return Result(coef, intercept, theta, primal, dual, status, message, 1, [entry])
 

@@ -9,8 +9,9 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from convexnn.budget import STOPS, Budget, check
 from convexnn.problem import Problem
-from convexnn.result import STATUSES, Result, relative_gap
+from convexnn.result import STATUSES, Result, relative_gap, untouched
 
 # The step length grows by this much an iteration until backtracking stops it: the curvature along the path is often
 # half of the largest one.
@@ -78,6 +79,13 @@ class Fista:
                 f"solver='fista' needs a loss with a Lipschitz gradient; loss={problem.loss.name!r} has kinks: use "
                 "solver='cvxpy'."
             )
+        with Budget(self.max_time) as budget:
+            try:
+                return self._solve(problem, coef_init, budget)
+            except STOPS as stop:
+                return untouched(problem, budget.stop(stop))
+
+    def _solve(self, problem: Problem, coef_init: NDArray | None, budget: Budget) -> Result:
         start = perf_counter()
         design, penalty, alpha = problem.design, problem.penalty, problem.alpha
         L = max(problem.loss.lipschitz * design.squared_norm(problem.sample_weight), 1e-300)
@@ -115,8 +123,8 @@ class Fista:
                     if gap <= self.tol or best[0] <= problem.negligible:
                         status = "optimal"
                         break
-                    if self.max_time is not None and seconds > self.max_time:
-                        status = "time_limit"
+                    if budget.over:
+                        status = budget.status
                         break
                 else:
                     G = np.zeros(design.shape)
@@ -124,6 +132,7 @@ class Fista:
                 value_y = problem.loss_value(zy + cy)
                 L *= SHRINK
                 while True:
+                    check()
                     V_new, warm = penalty.prox(Y - G / L, alpha / L, warm)
                     if everywhere:
                         before, moving = moving, np.flatnonzero(V_new.any(axis=1) | Y.any(axis=1))
@@ -147,9 +156,11 @@ class Fista:
                 Y = V_new + momentum * (V_new - V)
                 zy = z_new + momentum * (z_new - z)
                 V, z, t = V_new, z_new, t_new
-        except KeyboardInterrupt:
-            status = "interrupted"
+        except STOPS as stop:
+            status = budget.stop(stop)
+            best = min(best, (problem.loss_value(z + c) + alpha * penalty.value(V), V, c), key=lambda found: found[0])
+        if not np.isfinite(dual):
+            theta = np.zeros_like(theta)
+            dual = problem.dual_value(theta)
         primal, coef, intercept = best
-        if not np.isfinite(primal):
-            primal = problem.objective(coef, intercept)
         return Result(coef, intercept, theta, primal, dual, status, STATUSES[status], iteration, history)

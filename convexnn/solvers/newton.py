@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 from scipy.sparse.linalg import LinearOperator, cg
 
+from convexnn.budget import STOPS, Budget, OutOfTime, affordable, check
 from convexnn.problem import Problem
-from convexnn.result import STATUSES, Result, relative_gap
+from convexnn.result import STATUSES, Result, relative_gap, untouched
 from convexnn.solvers.fista import Fista
 
 # Newton matrices and the columns they are made of are stored up to this size; beyond, conjugate gradients.
@@ -89,6 +90,13 @@ class Newton:
                 f"solver='newton' needs a loss with a Lipschitz gradient; loss={problem.loss.name!r} has kinks: use "
                 "solver='cvxpy'."
             )
+        with Budget(self.max_time) as budget:
+            try:
+                return self._solve(problem, coef_init, budget)
+            except STOPS as stop:
+                return untouched(problem, budget.stop(stop))
+
+    def _solve(self, problem: Problem, coef_init: NDArray | None, budget: Budget) -> Result:
         start = perf_counter()
         design, penalty, alpha = problem.design, problem.penalty, problem.alpha
         first: Result | None = None
@@ -102,7 +110,7 @@ class Newton:
                     self.callback(entry)
                 futile = entry["iteration"] >= few / 4 and entry["relative_gap"] > max(0.3, self.tol)
                 if futile:
-                    raise KeyboardInterrupt
+                    raise OutOfTime
 
             first = Fista(self.tol, few, self.max_time, callback=watch).solve(problem, coef_init)
             if not futile and first.status != "max_iter":
@@ -122,6 +130,7 @@ class Newton:
         dual, theta = -np.inf, problem.null_model[1]
         history: list[dict] = []
         status, steps, stalled, gap = "max_iter", 0, 0, np.inf
+        point = None
         if first is not None:
             best = (first.primal, first.coef, first.intercept)
             dual, theta, history, steps = first.dual, first.theta, first.history, first.n_iter
@@ -160,7 +169,7 @@ class Newton:
                     if noisy:
                         break
                     point = following
-                    if self.max_time is not None and perf_counter() - start > self.max_time:
+                    if budget.over:
                         break
                 V, c, u, warm = point.U, point.c, point.u, point.warm
                 fresh = problem.best_intercept(point.z, c)
@@ -188,8 +197,8 @@ class Newton:
                 if gap <= self.tol or best[0] <= problem.negligible:
                     status = "optimal"
                     break
-                if self.max_time is not None and seconds > self.max_time:
-                    status = "time_limit"
+                if budget.over:
+                    status = budget.status
                     break
                 if steps >= self.max_iter:
                     break
@@ -204,8 +213,14 @@ class Newton:
                 else:
                     fast, slow = (25, 40) if _evenly_curved(point.H) else (10, 25)
                     sigma = min(sigma * (10.0 if inner < fast else 2.0 if inner < slow else 0.5), 1e12 / L)
-        except KeyboardInterrupt:
-            status = "interrupted"
+        except STOPS as stop:
+            status = budget.stop(stop)
+            if point is not None:
+                reached = problem.loss_value(point.z + point.c) + alpha * penalty.value(point.U)
+                best = min(best, (reached, point.U, point.c), key=lambda found: found[0])
+        if not np.isfinite(dual):
+            theta = np.zeros_like(theta)
+            dual = problem.dual_value(theta)
         primal, coef, intercept = best
         return Result(coef, intercept, theta, primal, dual, status, STATUSES[status], steps, history)
 
@@ -284,7 +299,11 @@ def _newton_step(problem: Problem, point: _Point, sigma: float) -> NDArray:
     lengths = np.linalg.norm(point.U[blocks] * _penalised(problem), axis=1)
     k, j = np.nonzero(np.arange(point.U.shape[1]) >= skip[:, None])
     n, q = point.u.size, len(k)
-    if n < q and not problem.penalty.free_bias and 8 * n * max(n, q if skip.any() else 0) <= MATRIX_BYTES:
+    by_samples = n < q and not problem.penalty.free_bias and 8 * n * max(n, q if skip.any() else 0) <= MATRIX_BYTES
+    # Factors of a large matrix cannot be cut short.
+    if not affordable(2.0 * min(n, q) ** 2 * max(n, q) + min(n, q) ** 3):
+        return _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths)
+    if by_samples:
         return _sample_step(problem, point, sigma, blocks, bases, lengths, k, j)
     if 8 * q * max(len(point.u), q) > MATRIX_BYTES:
         return _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths)
@@ -396,6 +415,7 @@ def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths
         return x[: g.size].reshape(g.shape), x[g.size :].reshape(free.shape[1], *point.u.shape[1:])
 
     def product(x):
+        check()
         W, c = split(x)
         W = on_face(W)
         r = _apply(point.H, part @ W + free @ c)
