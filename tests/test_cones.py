@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
+from convexnn import cones
 from convexnn.cones import project_onto_cones
 
 
@@ -253,3 +254,57 @@ def test_only_walls_constrain(family):
             assert np.allclose(cut[k], alone[0], atol=1e-11)
         else:
             assert np.linalg.norm(cut[k]) <= floor[k] * (1 + 1e-12)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tolerances
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """No block may be left to SciPy, block by block: that is for where rounding has spoilt the small systems."""
+
+    def refuse(q, rows):
+        raise AssertionError("a block did not settle")
+
+    monkeypatch.setattr(cones, "_project_one", refuse)
+
+
+@pytest.mark.parametrize("n, d", [(60, 5), (200, 8), (400, 15)])
+def test_ordinary_blocks_settle_in_the_batch(settled, n, d):
+    Q, rows, patterns, _ = draw(np.random.default_rng(n), gaussian, n, d, 60)
+    P, active = project_onto_cones(Q, rows, patterns)
+    again, _ = project_onto_cones(Q * 1.001, rows, patterns, active)
+    assert np.allclose(again, 1.001 * P, rtol=1e-10, atol=1e-12 * np.abs(Q).max())
+
+
+def test_short_projections_are_kept_and_rounding_is_not():
+    Q = np.array([[-1.0, 1e-9], [-1.0, 1e-11], [-1.0, -3e-10], [-1.0, 1e-13]])
+    P, _ = project_onto_cones(Q, np.array([[1.0, 0.0]]), np.ones((4, 1), dtype=bool))
+    assert np.array_equal(P, [[0.0, 1e-9], [0.0, 1e-11], [0.0, -3e-10], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize("eps", [1e-4, 1e-6, 1e-8, 3e-11])
+def test_a_small_violation_counts_behind_large_multipliers(settled, eps):
+    """A wedge of angle eps, whose multipliers are about 1 / eps, and a row that its edge violates by a little."""
+    small = max(1e-7, 1e-14 / eps)
+    rows = unit(np.array([[eps, 1, 0, 0], [eps, -1, 0, 0], [-0.5, 0, 1, -1 - small]]))
+    P, _ = project_onto_cones(np.array([[-1.0, 0.3 * eps, 1.0, 1.0]]), rows, np.ones((1, 3), dtype=bool))
+    # On the edge (0, 0, z, w) the last row asks for z >= (1 + small) w.
+    assert np.allclose(P[0, 2:], [1 + small / 2, 1 - small / 2], atol=1e-3 * small)
+    assert np.abs(P[0, :2]).max() <= 1e-15 / eps
+
+
+@pytest.mark.parametrize("eps, accuracy", [(1e-2, 1e-12), (1e-3, 1e-10), (1e-5, 1e-7), (1e-7, 1e-4), (1e-13, 1e-10)])
+def test_projections_onto_thin_wedges_are_orthogonal_to_what_they_leave(eps, accuracy):
+    """Pairs of rows that are opposite but for eps: (q - p)^T p = 0, as far as multipliers of 1 / eps allow."""
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        base = rng.standard_normal((6, 4))
+        rows = unit(np.concatenate([base, -base + eps * rng.standard_normal((6, 4))]))
+        patterns, Q = rng.standard_normal((30, 4)) @ rows.T >= 0, rng.standard_normal((30, 4))
+        patterns[:, [0, 6]] = True
+        P, active = project_onto_cones(Q, rows, patterns)
+        warm, _ = project_onto_cones(Q + 1e-3 * rng.standard_normal(Q.shape), rows, patterns, active)
+        assert np.abs(np.einsum("kd,kd->k", P - Q, P)).max() <= accuracy
+        assert np.linalg.norm(warm - P, axis=1).max() <= 2e-2

@@ -259,3 +259,37 @@ def test_get_loss_of_several_outputs():
 def test_get_loss_rejects(bad):
     with pytest.raises(ValueError, match=r"loss must be one of .*'squared'"):
         get_loss(bad)
+
+
+# Lower bounds rest on conjugates that are infinite beyond their domain, and finite at its edge but for rounding.
+
+
+@pytest.mark.parametrize("outside", [1e-9, 1e-12, 3e-14])
+@pytest.mark.parametrize("delta", [1e-8, 0.3, 1.35, 1e8])
+def test_a_hair_outside_its_domain_a_conjugate_is_infinite(delta, outside):
+    y = np.zeros(2)
+    assert np.all(Huber(delta).conjugate(y, delta * (1 + outside) * np.array([1.0, -1.0])) == np.inf)
+    for q in (0.1, 0.5, 0.9):
+        assert np.all(Quantile(q).conjugate(y, (1 + outside) * np.array([1 - q, -q])) == np.inf)
+    # A sum beyond 1, and a negative share.
+    t = np.array([[0.4 + 20 * outside, 0.3, 0.3], [0.7 + outside, 0.3, -outside]]) - np.eye(3)[[0, 1]]
+    assert np.all(MultinomialLogLoss().conjugate(np.array([0, 1]), t) == np.inf)
+
+
+def test_at_the_edge_of_its_domain_a_conjugate_is_finite_after_rounding():
+    """theta / s times s, sums of shares: what a solver's dual point went through."""
+    s = np.random.default_rng(0).uniform(0.1, 10, 10_000)
+    deltas = np.linspace(0.1, 2, 39)
+    assert np.any(s[:, None] * deltas / s[:, None] > deltas)
+    for delta in deltas:
+        for sign in (1.0, -1.0):
+            assert np.isfinite(Huber(delta).conjugate(np.zeros_like(s), sign * (s * delta) / s)).all()
+    for q in np.linspace(0.05, 0.95, 19):
+        for edge in (-q, 1 - q):
+            assert np.isfinite(Quantile(q).conjugate(np.zeros_like(s), s * edge / s)).all()
+    for n_classes in (3, 30):
+        p = softmax(3 * np.random.default_rng(1).standard_normal((1000, n_classes)), axis=1)
+        y = np.arange(1000) % n_classes
+        t = s[:1000, None] * (p - np.eye(n_classes)[y]) / s[:1000, None]
+        # Shares that rounding does not make negative.
+        assert np.isfinite(MultinomialLogLoss().conjugate(y, t)[(t + np.eye(n_classes)[y]).min(axis=1) >= 0]).all()

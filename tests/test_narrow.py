@@ -263,3 +263,64 @@ def test_one_point():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         fit_narrow(**dict(x=np.arange(4.0), y=np.arange(4.0), alpha=1.0) | arguments)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Units, offsets and rounding
+
+SOME = [("relu", 2), ("leaky_relu", 3), ("abs", 2), ("abs", 3), ("threshold", 2), ("sign", 2)]
+
+
+def on_a_grid(n=8):
+    rng = np.random.default_rng(n)
+    return np.round(4096 * rng.uniform(-1, 1, n)) / 4096, np.round(4096 * rng.standard_normal(n)) / 4096
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e100])
+@pytest.mark.parametrize("activation, n_layers", SOME)
+def test_units_change_nothing(activation, n_layers, unit):
+    x, y = on_a_grid()
+    here = fit_narrow(x, y, 0.05, activation, n_layers)
+    wide = fit_narrow(unit * x, y, 0.05 * (1 if activation in ("threshold", "sign") else unit), activation, n_layers)
+    tall = fit_narrow(x, unit * y, 0.05 * unit, activation, n_layers)
+    for there, x_unit, y_unit in ((wide, unit, 1.0), (tall, 1.0, unit)):
+        assert there.relative_gap <= 1e-8
+        assert np.isclose(there.objective / y_unit / y_unit, here.objective, rtol=1e-8)
+        np.testing.assert_allclose(there.network.predict(x_unit * x) / y_unit, here.network.predict(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("x_offset, y_offset", [(0.0, 1e12), (1e8, 0.0), (-1e6, -1e9)])
+@pytest.mark.parametrize("activation, n_layers", SOME)
+def test_no_bound_is_above_the_objective_of_data_far_from_zero(activation, n_layers, x_offset, y_offset):
+    x, y = on_a_grid()
+    here = fit_narrow(x, y, 0.05, activation, n_layers)
+    there = fit_narrow(x + x_offset, y + y_offset, 0.05, activation, n_layers)
+    assert np.isclose(there.lower_bound, here.lower_bound, rtol=1e-6)
+    assert there.lower_bound <= here.objective and there.lower_bound <= there.objective
+    assert np.isclose(there.objective, here.objective, rtol=1e-6)
+
+
+@pytest.mark.parametrize("activation, n_layers", SOME)
+def test_points_that_differ_by_a_hair_keep_the_bound_below(activation, n_layers):
+    """Steps between points 1e-11 apart are still told apart; what is taken as one costs nothing."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([1e-11 * np.arange(4), 0.3 + 1e-16 * np.arange(3), [1.0]])
+    y = rng.standard_normal(8)
+    for alpha in (1e-3, 1e-9):
+        fit = fit_narrow(x, y, alpha, activation, n_layers)
+        again = fit_narrow(x - 0.3, y, alpha, activation, n_layers)
+        assert fit.lower_bound <= min(fit.objective, again.objective) * (1 + 1e-9)
+
+
+def test_y_that_is_constant_but_for_rounding_and_y_beyond_the_range_of_numbers():
+    x, y = on_a_grid()
+    for activation, n_layers in SOME:
+        fit = fit_narrow(x, np.where(x > 0, 0.1 + 0.2, 0.3), 1e-30, activation, n_layers)
+        assert fit.alpha_max == 0 and len(fit.network.output_weights) == 0
+        for factor, words in ((1e160, "so large"), (1e-160, "so small")):
+            with pytest.raises(ValueError, match=f"y must not be {words}"):
+                fit_narrow(x, factor * y, 0.05, activation, n_layers)
+    with pytest.raises(ValueError, match="x must have a finite range"):
+        fit_narrow([-1.5e308, 1.5e308], [0.0, 1.0], 0.05)
+    with pytest.raises(ValueError, match="alpha must be in the range"):
+        fit_narrow(1e200 * x, 1e-130 * y, 1e-300)

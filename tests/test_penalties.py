@@ -1,11 +1,20 @@
 from itertools import product
+from math import hypot
 
 import cvxpy as cp
 import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexnn.penalties import PENALTIES, ConeGroupLasso, ConeSparseGroupLasso, GroupLasso, SparseGroupLasso
+from convexnn.penalties import (
+    PENALTIES,
+    ConeGroupLasso,
+    ConeSparseGroupLasso,
+    GroupLasso,
+    SparseGroupLasso,
+    _difference,
+    _longest,
+)
 
 N, D, BLOCKS = 12, 3, 10
 # Penalties of the whole block; tests/test_free_bias.py has the one that leaves out the bias.
@@ -267,3 +276,32 @@ def test_cvxpy_on_some_of_the_samples():
     _, (constraint,) = penalty.cvxpy(V, samples)
     crossed = [max(0.0, *(-B[samples] @ v / np.linalg.norm(B[samples], axis=1))) for B, v in zip(cones, V.value)]
     assert np.isclose(np.max(constraint.violation()), max(crossed))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Margins
+
+
+def test_bounds_on_lengths_of_projections_hold_where_they_cancel_and_are_tight():
+    """The least |q + c s|, s in the dual cone of K = {v : v_j >= 0 for j < d / 2}, is no less than |P_K q|."""
+    rng = np.random.default_rng(0)
+    for d, n in ((4, 200), (4000, 60)):
+        half = d // 2
+        Q = -np.abs(rng.standard_normal((n, d)))
+        Q[:, half:] *= 10.0 ** rng.uniform(-9, 0, (n, 1)) * np.where(np.arange(n)[:, None] % 2, 1.0, 1e-7)
+        P = np.where(np.arange(d) < half, 0.0, Q)
+        bounds, exact = _longest(Q, _difference(P, Q)), np.array([hypot(*row[half:]) for row in Q])
+        sizes = np.linalg.norm(Q, axis=1)
+        assert np.all(bounds >= exact)
+        assert np.all(bounds <= exact + 1e-6 * sizes)
+        # A multiple of the correction that is cut off is a bound too.
+        for most in (0.0, 0.3):
+            assert np.all(
+                _longest(Q, P - Q, most) >= np.sqrt(exact**2 + (1 - most) ** 2 * (sizes**2 - exact**2)) * 0.9999999
+            )
+
+
+def test_corrections_that_are_rounding_are_forgotten_and_no_others():
+    q = np.array([[3.0, 4.0]])
+    for share, kept in ((1e-4, True), (1e-5, True), (1e-7, False), (1e-9, False)):
+        assert _difference(q + share * np.array([[5.0, 0.0]]), q).any() == kept

@@ -1,6 +1,7 @@
 """Sums of squares: one-sided polynomials, bounds above the exact maximum, and lower bounds below every network."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from convexnn.losses import LOSSES, Huber
 from convexnn.penalties import GroupLasso
 from convexnn.problem import Design, Problem
 from convexnn.relaxation import Relaxed, bound_prices, quadrature
-from convexnn.squares import Forms, Squares, forecast, free_nodes, touching
+from convexnn.squares import Forms, Geometry, Squares, forecast, free_nodes, touching
 
 LEVELS = (1, 2, 3, 4)
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]
@@ -333,3 +334,40 @@ def test_memory_is_forecast_before_it_is_taken(monkeypatch):
     monkeypatch.setattr(squares, "MAX_MEMORY", 10_000.0)
     with pytest.raises(ValueError, match=r"level=3 in dimension 4 .* no smaller level fits either"):
         forecast(1000, 4, 3)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tolerances
+
+
+@pytest.mark.parametrize("share", [1e-9, 1e-11])
+def test_directions_that_are_small_but_no_rounding_are_kept(share):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 2)) * [1.0, share] @ np.linalg.qr(rng.standard_normal((2, 2)))[0]
+    assert len(Geometry(X, 1).basis) == 2
+    # What is left out is added to bounds: next to nothing.
+    t = rng.standard_normal(20)
+    assert np.abs(t) @ Geometry(X, 1).lost <= 1e-13 * np.abs(t).sum()
+
+
+def test_directions_that_are_rounding_are_left_out():
+    rng = np.random.default_rng(0)
+    for rank in (1, 2, 3):
+        X = rng.standard_normal((400, rank)) @ rng.standard_normal((rank, 12))
+        assert len(Geometry(X, 1).basis) == rank
+
+
+def test_bounds_are_rounded_upwards_and_by_no_more_than_rounding():
+    """In one dimension a bound is the price itself: max over u = 1 and -1 of sum_i t_i (x_i u)_+, here exactly."""
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        n = int(rng.integers(1, 30))
+        x, t = rng.standard_normal(n), rng.standard_normal(n)
+        exact = Fraction(0)
+        for u in (1, -1):
+            terms = (Fraction(float(b)) * max(u * Fraction(float(a)), Fraction(0)) for a, b in zip(x, t))
+            exact = max(exact, sum(terms, Fraction(0)))
+        ones = np.ones((n + 1, 1))
+        bound = Squares(1, 0, 1, ones, ones[:n, :0], np.zeros((1, 1)), np.ones((1, 1)), 0.0).check(x[:, None], t)
+        assert exact <= Fraction(bound)
+        assert bound <= float(exact) + 2e-12 * np.abs(t) @ np.abs(x)

@@ -29,7 +29,7 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from numbers import Integral, Real
 
@@ -38,13 +38,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import qr_delete, solve_triangular
 
 from convexnn.result import relative_gap
+from convexnn.univariate.splines import EPS, check_squares, exponent
 
 #: Activations, and the numbers of layers for which their dictionaries are known.
 LAYERS = {"relu": (2, 3, 4), "leaky_relu": (2, 3, 4), "abs": (2, 3, 4), "threshold": (2,), "sign": (2,)}
 #: Activations that do not change with the size of their argument.
 STEPS = ("threshold", "sign")
-# Features closer than this, in units of the largest, are one.
-SAME_FEATURE = 1e-10
+# Features closer than this, in units of the largest, are one; bounds allow for it in each layer.
+SAME_FEATURE = 1e-13
 # A feature whose part orthogonal to the active ones is below this share of its length depends on them.
 DEPENDENT = 1e-10
 
@@ -140,7 +141,8 @@ class NarrowNetwork:
         -------
         objective : float
         """
-        squares = (np.asarray(y, dtype=float) - self.predict(x)) ** 2
+        # From large y the bias goes first, which rounds nothing off.
+        squares = (np.asarray(y, dtype=float) - self.output_bias - replace(self, output_bias=0.0).predict(x)) ** 2
         weights = np.ones(len(squares)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         paid = self.hidden_weights if self.amplitudes is None else self.amplitudes[:, None]
         power = self.n_layers
@@ -334,32 +336,65 @@ def fit_narrow(
         raise ValueError("y and sample_weight must be finite, and sample_weight non-negative and positive somewhere.")
     if not (isinstance(alpha, Real) and 0 < alpha < np.inf):
         raise ValueError(f"alpha must be a finite number > 0, got {alpha!r}.")
-    dictionary = narrow_dictionary(x[weights > 0], activation, n_layers, slope=slope, max_features=max_features)
-    features, mean = dictionary.hidden(x), weights / weights.sum()
+    steps, keep = activation in STEPS, weights > 0
+    # In units of their own, powers of two, x, y and the weights have a size of one and no offset.
+    corner, middle = x[keep].min(), float(np.partition(y[keep], keep.sum() // 2)[keep.sum() // 2])
+    with np.errstate(over="ignore"):
+        spreads = dict(x=np.ptp(x[keep]), y=np.abs(y[keep] - middle).max(), sample_weight=weights.sum())
+    for name, spread in spreads.items():
+        if not np.isfinite(spread):
+            raise ValueError(f"{name} must have a finite range and sum, got {spread:.3g}; divide {name} by 1e10.")
+    x_size, y_size, weight_size = exponent(spreads["x"]), exponent(spreads["y"]), exponent(weights.max())
+    u, v = np.ldexp(x[keep] - corner, -x_size), np.ldexp(y[keep] - middle, -y_size)
+    share = np.ldexp(weights[keep], -weight_size)
+    if spreads["y"] <= EPS * np.abs(y[keep]).max():
+        # A constant but for rounding.
+        v = np.zeros_like(v)
+    check_squares(v, y_size, weight_size)
+    reach = 0 if steps else x_size
+    with np.errstate(over="ignore"):
+        price = float(np.ldexp(float(alpha), -reach - y_size - weight_size))
+    if not 0 < price < np.inf:
+        raise ValueError(f"alpha must be in the range of numbers for data of this size, got {alpha!r}.")
+    dictionary = narrow_dictionary(u, activation, n_layers, slope=slope, max_features=max_features)
+    features, mean, root = dictionary.hidden(u), share / share.sum(), np.sqrt(share)
     # The constant is minimised over: what is left is a lasso in centred features.
-    root = np.sqrt(weights)
-    A, target = root[:, None] * (features - mean @ features), root * (y - mean @ y)
-    coef, residual, n_iter = _lasso(A, target, float(alpha), tol, max_iter)
+    A, target = root[:, None] * (features - mean @ features), root * (v - mean @ v)
+    coef, residual, n_iter = _lasso(A, target, price, tol, max_iter)
     used = np.flatnonzero(coef)
-    amount, strength = coef[used], np.abs(coef[used]) ** (1.0 / n_layers)
+    constant = middle + float(np.ldexp(mean @ (v - features[:, used] @ coef[used]), y_size))
+    amount = np.ldexp(coef[used], y_size - reach)
+    strength = np.abs(amount) ** (1.0 / n_layers)
     powers = strength[:, None] ** np.arange(1, n_layers)
-    inside, outside = dictionary.hidden_weights[used], dictionary.hidden_biases[used]
-    steps = activation in STEPS
+    inside, outside = dictionary.hidden_weights[used], np.ldexp(dictionary.hidden_biases[used], x_size)
+    outside[:, 0] -= inside[:, 0] * corner
     network = NarrowNetwork(
         inside if steps else inside * strength[:, None],
         outside if steps else outside * powers,
         np.sign(amount) * strength,
-        float(mean @ (y - features[:, used] @ amount)),
+        constant,
         activation,
         slope,
         strength if steps else None,
     )
-    prices = np.abs(A.T @ residual).max(initial=0.0)
-    theta = residual * min(1.0, alpha / prices) if prices > 0 else residual
-    bound = float(theta @ target - 0.5 * theta @ theta)
-    alpha_max = float(np.abs(A.T @ target).max(initial=0.0))
+    # Features that were taken for another, or for a constant, may have a higher price than all that are listed.
+    size = np.abs(features - features[:1]).max(initial=0.0)
+    highest = np.abs(A.T @ residual).max(initial=0.0) + n_layers * SAME_FEATURE * size * (root @ np.abs(residual))
+    theta = residual * (price / np.maximum(price, highest))
+    left = abs(root @ theta) / np.sqrt(share.sum()) + 8 * EPS * np.linalg.norm(theta)
+    bound = theta @ target - 0.5 * theta @ theta - 2 * left * np.linalg.norm(target)
     objective = network.objective(x, y, alpha, weights)
-    return NarrowFit(network, objective, bound, alpha_max, A.shape[1], root * theta, n_iter)
+    whole = np.zeros(len(x))
+    whole[keep] = np.ldexp(root * theta, y_size + weight_size)
+    return NarrowFit(
+        network,
+        objective,
+        min(float(np.ldexp(max(bound, 0.0), 2 * y_size + weight_size)), objective),
+        float(np.ldexp(np.abs(A.T @ target).max(initial=0.0), reach + y_size + weight_size)),
+        A.shape[1],
+        whole,
+        n_iter,
+    )
 
 
 def _feature(x: ArrayLike) -> NDArray:

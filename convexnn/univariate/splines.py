@@ -196,7 +196,7 @@ class Unit:
         for name, spread in spreads.items():
             if not np.isfinite(spread):
                 raise ValueError(f"{name} must have a finite range and sum, got {spread:.3g}; divide {name} by 1e10.")
-        x_size, y_size, weight_size = (_size(spreads["X"]), _size(spreads["y"]), _size(line.weights.max()))
+        x_size, y_size, weight_size = exponent(spreads["X"]), exponent(spreads["y"]), exponent(line.weights.max())
         x, weights = np.ldexp(line.x, -x_size), np.ldexp(line.weights, -weight_size)
         y = np.ldexp(line.y - shift, -y_size)
         centred, root, coef = x - x[len(x) // 2], np.sqrt(weights), np.zeros(2)
@@ -208,13 +208,8 @@ class Unit:
         # A line but for rounding, in y or here.
         if np.abs(rest).max() <= error + EPS * np.ldexp(np.abs(line.y).max(), -y_size):
             rest = np.zeros_like(rest)
-        rest_size = y_size + (more := _size(np.abs(rest).max()))
-        digits = 2 * rest_size + weight_size + len(y).bit_length()
-        if rest.any() and not SMALLEST < digits < LARGEST:
-            raise ValueError(
-                f"y must not be so {'large' if digits > 0 else 'small'} that sums of its squares are beyond the range "
-                f"of numbers, got {np.ldexp(np.abs(rest).max(), y_size):.3g} beside a line; divide y by that."
-            )
+        rest_size = y_size + (more := exponent(np.abs(rest).max()))
+        check_squares(rest, rest_size, weight_size)
         loss = line.loss
         if (delta := getattr(loss, "delta", None)) is not None:
             loss = replace(loss, delta=float(np.ldexp(delta, -rest_size)))  # type: ignore[type-var]
@@ -256,9 +251,19 @@ class Unit:
         )
 
 
-def _size(value: float) -> int:
+def exponent(value: float) -> int:
     """The exponent of the next power of two."""
     return int(np.frexp(value)[1])
+
+
+def check_squares(y: NDArray, size: int, weight_size: int) -> None:
+    """ValueError unless sums of squares of numbers of at most 2^size, or all zero, are in the range of numbers."""
+    digits = 2 * size + weight_size + len(y).bit_length()
+    if y.any() and not SMALLEST < digits < LARGEST:
+        raise ValueError(
+            f"y must not be so {'large' if digits > 0 else 'small'} that sums of its squares are beyond the range of "
+            f"numbers, got differences of 10^{0.30103 * size:.0f}; divide y by that."
+        )
 
 
 def _sums(t: NDArray) -> tuple[NDArray, NDArray]:
