@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,17 +205,21 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         budget, fits, fit = Budget(self.max_time), self._fits(X, keep[first], *data), None
         ended = False
         while not ended:
-            progress = None
+            following = progress = None
             try:
                 with budget:
                     following, progress = next(fits, (None, None))
+                    if following is None:
+                        return
+                    fit = self._for_every_row(following, *every, total, units, start)
             except STOPS as stop:
                 ended, status = True, budget.stop(stop)
-                following = self._without_neurons(status, *data) if fit is None else None
-            if following is None:
-                return
-            with budget:
-                fit = self._for_every_row(following, *every, total, units, start)
+                if following is None and fit is not None:
+                    return
+                with Budget.without_limit():
+                    following = following or self._without_neurons(status, *data)
+                    result = replace(following.result, status=status, message=STATUSES[status])
+                    fit = self._for_every_row(replace(following, result=result), *every, total, units, start)
             if progress is not None:
                 progress.close(fit)
             yield fit
@@ -255,7 +260,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         with Budget.without_limit():
             activation, skip = ACTIVATIONS[self.activation](), units.skip(rows) if self.skip_connection else None
             arrangement = Arrangement.from_gates(lifted, np.zeros((lifted.shape[1], 0)))
-            fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
+            fixed: Any = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
             normal = units.rows(rows), units.targets(y), arrangement, units.loss
             problem = lift(activation, *normal, 1.0, weights / units.weight, *fixed)
             bare = replace(problem, sample_weight=sample_weight / units.weight, skip=None)
@@ -284,7 +289,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 unlisted = previous.select(found < 0)
                 arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
         skip = units.skip(rows) if self.skip_connection else None
-        fixed = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
+        fixed: Any = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
         normal = without_dust(units.rows(rows)), without_dust(units.targets(y)), arrangement, units.loss
         problem = lift(activation, *normal, 1.0, weights / units.weight, *fixed)
         alpha_max, even = units.alpha * problem.alpha_max, 0.0
