@@ -202,7 +202,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             problem = lift(activation, lifted, y, arrangement, loss, 1.0, weights, *fixed)
             bare = replace(problem, sample_weight=sample_weight, skip=None)
             even, alpha_max = (
-                least_alpha_max(lifted, signed(part.null_model[1]), self.hidden_bias, mu) for part in (bare, problem)
+                least_alpha_max(lifted, signed(part.null_model[1]), part.penalty) for part in (bare, problem)
             )
             first = self._alpha(even, weights, sample_weight) if alphas is None else next(iter(alphas(alpha_max)))
             problem = replace(problem, alpha=float(first))

@@ -13,6 +13,7 @@ import convexnn
 ROOT = Path(convexnn.__file__).parent
 #: A module may import only modules to its left.
 ORDER = [
+    "budget",
     "arrangements",
     "cones",
     "scenario",
@@ -51,24 +52,25 @@ ORDER = [
 ]
 #: Narrower than the order.
 ONLY = {
-    "arrangements": set(),
-    "cones": set(),
+    "budget": set(),
+    "arrangements": {"budget"},
+    "cones": {"budget"},
     "scenario": {"arrangements", "cones"},
-    "free_cones": {"cones"},
-    "sparse_cones": {"cones"},
+    "free_cones": {"budget", "cones"},
+    "sparse_cones": {"budget", "cones"},
     "losses": set(),
-    "network": {"arrangements", "losses"},
+    "network": {"arrangements", "budget", "losses"},
     "radon": {"network"},
-    "solvers": {"cones", "losses", "penalties", "problem", "result"},
-    "pricing": {"cones", "sparse_cones"},
+    "solvers": {"budget", "cones", "losses", "penalties", "problem", "result"},
+    "pricing": {"budget", "cones", "sparse_cones"},
     "trees": set(),
-    "branching": {"cones", "pricing", "trees"},
+    "branching": {"budget", "cones", "pricing", "trees"},
     "squares": set(),
-    "relaxation": {"problem", "squares"},
+    "relaxation": {"budget", "problem", "squares"},
     "charges": {"branching", "pricing", "sparse_cones", "trees"},
     "polytope": set(),
     "progress": set(),
-    "adaptive": {"activations", "network", "losses", "penalties", "problem", "result", "pricing"},
+    "adaptive": {"budget", "activations", "network", "losses", "penalties", "problem", "result", "pricing"},
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 #: Optional or heavy: never loaded by `import convexnn`.
