@@ -17,11 +17,10 @@ from convexnn.activations import ReLU
 from convexnn.budget import STOPS, Budget, OutOfTime, check, current, late
 from convexnn.losses import Loss
 from convexnn.network import Network, clusters
-from convexnn.penalties import FreeBiasConeGroupLasso, GroupLasso
+from convexnn.penalties import FreeBiasConeGroupLasso, GroupLasso, Penalty
 from convexnn.pricing import SPREAD, Peaks, as_one, in_single_precision, no_peaks, search
 from convexnn.problem import Design, Problem, free_columns
 from convexnn.result import STATUSES, Result, relative_gap, untouched
-from convexnn.sparse_cones import sparse_norms
 
 # Neurons closer than this (unit vectors) are one neuron that lies on the wall between two cells.
 ONE_NEURON = 1e-6
@@ -292,7 +291,7 @@ def _solve(
         new = none
         if alpha_max is None:
             # A limit that ends the search leaves what can be had for nothing.
-            alpha_max = least_alpha_max(X, signed(theta), hidden_bias, feature_penalty)
+            alpha_max = least_alpha_max(X, signed(theta), program(none).penalty)
             seen = replace(seen, alpha_max=alpha_max)
             with suppress(OutOfTime), budget.part(SEARCH_SHARE):
                 alpha_max, _, new = price(theta, none, 100, 30, 2, -np.inf)
@@ -514,7 +513,7 @@ def signed(theta: NDArray) -> NDArray:
     return (theta.reshape(len(theta), -1, 1) * np.array([1.0, -1.0])).reshape(len(theta), -1)
 
 
-def least_alpha_max(X: NDArray, T: NDArray, hidden_bias: str, feature_penalty: NDArray | None) -> float:
+def least_alpha_max(X: NDArray, T: NDArray, penalty: Penalty) -> float:
     """The largest price among the gradients at zero, a lower bound of alpha_max that takes two passes over the data.
 
     Parameters
@@ -523,18 +522,18 @@ def least_alpha_max(X: NDArray, T: NDArray, hidden_bias: str, feature_penalty: N
         The data, with its ones column if there are hidden biases.
     T : array of shape (n_samples, n_duals)
         Signed dual variables of the best constant prediction.
-    hidden_bias, feature_penalty
-        As in ``solve_adaptively``.
+    penalty : Penalty
+        Its norm is that of the neurons.
 
     Returns
     -------
     least : float
     """
     pull = T.T @ X
-    if hidden_bias == "free":
+    if penalty.free_bias:
         pull[:, -1] = 0.0
     prices = np.einsum("nk,nk->k", np.maximum(X @ pull.T, 0.0), T)
-    return float((prices / np.maximum(sparse_norms(pull, feature_penalty), 1e-300)).max(initial=0.0))
+    return float((prices / np.maximum(penalty.norms(pull), 1e-300)).max(initial=0.0))
 
 
 def search_alpha_max(
@@ -571,13 +570,10 @@ def search_alpha_max(
     theta = problem.null_model[1]
     try:
         with current().part(SEARCH_SHARE):
-            price = float(
-                find(X, signed(theta), no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)[1].max(
-                    initial=0.0
-                )
-            )
+            found = find(X, signed(theta), no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)
+            price = float(found[1].max(initial=0.0))
     except OutOfTime:
-        price = least_alpha_max(X, signed(theta), hidden_bias, feature_penalty)
+        price = least_alpha_max(X, signed(theta), cones)
     return price if price > problem.price_rounding(theta) else 0.0
 
 

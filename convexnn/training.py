@@ -265,7 +265,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             problem = lift(activation, *normal, 1.0, weights / units.weight, *fixed)
             bare = replace(problem, sample_weight=sample_weight / units.weight, skip=None)
             even, alpha_max = (
-                least_alpha_max(normal[0], signed(part.null_model[1]), self.hidden_bias, mu) for part in (bare, problem)
+                least_alpha_max(normal[0], signed(part.null_model[1]), part.penalty) for part in (bare, problem)
             )
             alpha_max *= units.alpha
             alpha = self._alpha(even, weights, sample_weight, units.alpha)
