@@ -7,6 +7,7 @@ through the origin of weight space; the patterns are the cells into which those 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from hashlib import sha256
 from math import comb
 from typing import NamedTuple
@@ -290,9 +291,11 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
             "a part of them: sample_patterns(X, n_patterns), in the estimators patterns='sampled'."
         )
     gates, keys, resolution = _cells(rows, weights, errors)
-    if resolution > RESOLUTION:
-        raise _thin_cells(f"rows that differ by {resolution:.0e} cannot be told from equal ones")
+    if n_distinct < n_samples and n_distinct < _count_hyperplanes(X):
+        # Rows that only the last digits tell apart.
+        resolution = max(resolution, EPS)
     gates = gates @ to_gates
+    gates /= _positive(np.abs(gates).max(axis=1, initial=0.0)[:, None])
     gates /= _positive(np.linalg.norm(gates, axis=1, keepdims=True))
     packed = np.empty((len(gates), (n_samples + 7) // 8), dtype=np.uint8)
     wrong, some = len(keys) - len(np.unique(keys)), rows.any(axis=1)
@@ -453,6 +456,16 @@ def patterns_of(network, X: ArrayLike, *, hidden_bias: str = "penalized") -> Arr
     return Arrangement.from_gates(X, weights.T)
 
 
+def _count_hyperplanes(X: NDArray) -> int:
+    """Number of distinct hyperplanes of the rows, in exact arithmetic."""
+    found = set()
+    for row in np.unique(X[X.any(axis=1)], axis=0).tolist():
+        entries = [Fraction(entry) for entry in row]
+        first = next(entry for entry in entries if entry)
+        found.add(tuple(entry / first for entry in entries))
+    return len(found)
+
+
 def _fingerprint(X: NDArray) -> str:
     return sha256(np.ascontiguousarray(X, dtype=float).tobytes()).hexdigest()
 
@@ -545,10 +558,13 @@ def _essential(X: NDArray, weights: NDArray[np.uint64], errors: NDArray) -> _Ess
         none = np.zeros(0)
         total = weights.sum(dtype=np.uint64)
         return _Essential(none[:, None][:, :0], np.zeros((X.shape[1], 0)), weights[solid], total, none, resolution)
+    errors_of_X = errors
     unit, errors = X[solid] / lengths[solid, None], (errors[solid] / lengths[solid]) + 2 * EPS
     _, singular, axes = svd(unit, full_matrices=False, lapack_driver="gesvd")
     kept = singular > SAME * np.linalg.norm(errors)
     resolution = max(resolution, float(singular[~kept].max(initial=0.0)))
+    if not kept.any():
+        return _essential(np.zeros_like(X), weights, errors_of_X)._replace(resolution=1.0)
     basis = axes[kept].T
     normals = unit @ basis
     # One half of the sphere, then neighbours along a random axis: equal normals have equal projections.
@@ -572,6 +588,8 @@ def _cells(X: NDArray, weights: NDArray[np.uint64], errors: NDArray) -> tuple[ND
     """A unit witness (P, n_features) and a pattern hash (P,) for every cell of the hyperplanes X u = 0, and the largest
     difference between rows that were taken for one."""
     normals, basis, weights, constant, errors, resolution = _essential(X, weights, errors)
+    if resolution > RESOLUTION:
+        raise _thin_cells(f"rows that differ by {resolution:.0e} cannot be told from equal ones")
     m, rank = normals.shape
     if rank == 0:
         return np.zeros((1, X.shape[1])), np.array([constant], dtype=np.uint64), resolution

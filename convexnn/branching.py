@@ -158,7 +158,7 @@ def _basis(X, t):
     _, s, Vt = np.linalg.svd(X, full_matrices=False)
     V = Vt[s > 1e-13 * max(X.shape) * s[0]].T
     pull = V.T @ (X.T @ t)
-    if (pull == 0).all():
+    if not np.linalg.norm(pull) > 0:
         return V
     # QR completes the pull to a basis, up to its sign.
     frame = np.linalg.qr(np.column_stack([pull / np.linalg.norm(pull), np.eye(len(pull))]))[0]
@@ -260,7 +260,8 @@ class _Search:
         """Halve the boxes with the largest bounds until they are small enough, or at a limit."""
         most = int(np.clip(BATCH[0] // len(self.bits), 16, BATCH[1]))
         n_roots = self.boxes.n
-        heap = np.arange(n_roots)
+        # In one dimension the sphere is two points, and nothing can be halved.
+        heap = np.flatnonzero(self.boxes.size.max(axis=1) > 2 * GRID)
         try:
             while True:
                 bounds = self.boxes.bound[heap]

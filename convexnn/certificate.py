@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import comb
 from numbers import Real
@@ -94,6 +95,8 @@ class Enumeration:
     def over(self, arrangement: Arrangement, X: NDArray, t: NDArray) -> float:
         """The same with the complete list of the patterns of X at hand."""
         patterns, gated = np.ascontiguousarray(arrangement.patterns.T), self.activation == "gated_relu"
+        if gated and arrangement.resolution > 0:
+            raise ValueError("X has rows that gates tell apart though they are one but for rounding; round the data.")
         if gated and self.hidden_bias == "none":
             patterns = np.concatenate([patterns, face_patterns(X, arrangement)[0]])
         return bound_over_cones(
@@ -328,7 +331,8 @@ def certify_listed(graded: Graded, design: Design, theta: NDArray, listed: Arran
     penalty = kind.penalty(rows, patterns, pattern, hidden_bias, mu)
     program = replace(normal, design=Design(rows, patterns, pattern, sign, output, design.n_outputs), penalty=penalty)
     theta = graded.orthogonal(program.dual_bound(theta)[1])
-    complete = listed is not None and listed.complete
+    # Gates tell rows apart that are one but for rounding, which moves the price of no ReLU.
+    complete = listed is not None and listed.complete and (graded.activation == "relu" or listed.resolution == 0)
     if listed is not None and complete:
         theta, evidence = _by_list(graded, theta, listed)
         price = max(bound.bound for _, _, bound in evidence)
@@ -589,6 +593,7 @@ def _by_squares(graded: Graded, theta: NDArray, ball: NDArray, end: float | None
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")
+@np.errstate(all="ignore")
 def certify(
     network: Network,
     X: ArrayLike,
@@ -696,11 +701,12 @@ def certify(
         blocks = blocks_of(graded.units.neurons(network), rows, hidden_bias)
         data = (rows, problem.y, problem.loss, problem.alpha, problem.sample_weight, fit_intercept, network.n_outputs)
         rng = np.random.default_rng(random_state)
-        with budget:
+        point = problem.null_model[1]
+        with budget, suppress(np.linalg.LinAlgError):
             _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias, mu)
-        point = result.theta
-        known = None if hidden_bias == "free" else result.coef[result.coef.any(axis=1)]
-        searched = dict(n_searched=seen.n_starts, price_found=seen.price)
+            point = result.theta
+            known = None if hidden_bias == "free" else result.coef[result.coef.any(axis=1)]
+            searched = dict(n_searched=seen.n_starts, price_found=seen.price)
     else:
         point = np.asarray(theta, dtype=float)
         if point.shape != problem.null_model[1].shape or not np.isfinite(point).all():
@@ -711,5 +717,7 @@ def certify(
             proof = prove(graded, point, method, accuracy, budget.left, known=known)
     except STOPS as stop:
         budget.stop(stop)
+        proof = np.zeros_like(point), (), "nothing"
+    except np.linalg.LinAlgError:
         proof = np.zeros_like(point), (), "nothing"
     return proved(graded, *proof, **searched)

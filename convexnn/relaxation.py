@@ -394,7 +394,8 @@ def bound_prices(
         raise ValueError(f"theta must be finite and of shape {problem.null_model[1].shape}, got {theta.shape}.")
     theta = problem._balanced(theta) if problem.free.shape[1] else theta
     search = Search(problem, theta, level, max_time, callback)
-    moves = optimise and bool(theta.any())
+    # Where the best constant is perfect there is nothing to move for.
+    moves = optimise and bool(theta.any()) and problem.loss_value(np.zeros_like(theta) + problem.null_model[0]) > 0
     try:
         x = search.fixed(theta, search.x, SMOOTHING[:1] if moves else SMOOTHING)
         before = search.bound

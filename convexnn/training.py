@@ -207,16 +207,18 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         while not ended:
             following = progress = None
             try:
-                with budget:
+                # What leaves the range of numbers is judged by what comes of it, which must be finite.
+                with budget, np.errstate(all="ignore"):
                     following, progress = next(fits, (None, None))
                     if following is None:
                         return
                     fit = self._for_every_row(following, *every, total, units, start)
-            except STOPS as stop:
-                ended, status = True, budget.stop(stop)
+            except (*STOPS, np.linalg.LinAlgError) as stop:
+                status = "failed" if isinstance(stop, np.linalg.LinAlgError) else budget.stop(stop)
+                ended = True
                 if following is None and fit is not None:
                     return
-                with Budget.without_limit():
+                with Budget.without_limit(), np.errstate(all="ignore"):
                     following = following or self._without_neurons(status, *data)
                     result = replace(following.result, status=status, message=STATUSES[status])
                     fit = self._for_every_row(replace(following, result=result), *every, total, units, start)
@@ -231,6 +233,12 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             # The rank of some rows is no larger than that of all, which may take a while.
             part = lifted if affordable(4.0 * lifted.size * min(lifted.shape)) else lifted[:50]
             adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(part)) > self.n_patterns
+            if not adaptive:
+                try:
+                    enumerate_patterns(lifted)
+                except ValueError:
+                    # Cells too thin to be listed; a search needs no list.
+                    adaptive = True
         data = (rows, lifted, y, loss, *rest)
         yield from self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
 
@@ -492,13 +500,21 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         if self.patterns == "auto":
             exact = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) <= self.n_patterns
         if exact:
-            listed = enumerate_patterns(lifted)
-            if self.activation == "gated_relu" and self.hidden_bias == "none":
-                # Gates are open on their hyperplane: some patterns are those of gates on it alone.
-                listed = listed.union(Arrangement.from_gates(lifted, face_patterns(lifted, listed)[1].T))
-            return listed
+            try:
+                return self._every_pattern(lifted)
+            except ValueError:
+                if self.patterns == "exact":
+                    raise
         seed = random_state.randint(np.iinfo(np.int32).max)
         return sample_patterns(lifted, self.n_patterns, random_state=seed)
+
+    def _every_pattern(self, lifted):
+        """The complete list of patterns, and for gates without a bias those of gates on hyperplanes."""
+        listed = enumerate_patterns(lifted)
+        if self.activation == "gated_relu" and self.hidden_bias == "none":
+            # Gates are open on their hyperplane: some patterns are those of gates on it alone.
+            listed = listed.union(Arrangement.from_gates(lifted, face_patterns(lifted, listed)[1].T))
+        return listed
 
     def _previous_network(self, n_outputs, rows):
         """The network to start from: of the previous fit, if ``warm_start`` and it is of the same kind, or init."""

@@ -26,7 +26,7 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solveh_banded
+from scipy.linalg import LinAlgError, solveh_banded
 
 from convexnn.losses import Loss
 from convexnn.result import relative_gap
@@ -404,7 +404,11 @@ class _Hats:
         # Equilibrated, as weights and numbers of samples differ from hat to hat.
         scale = 1.0 / np.sqrt(diagonal)
         bands = np.vstack([np.ones_like(diagonal), np.append(beside * scale[:-1] * scale[1:], 0.0)])
-        return -scale * solveh_banded(bands, scale * gradient, lower=True, check_finite=False)
+        try:
+            return -scale * solveh_banded(bands, scale * gradient, lower=True, check_finite=False)
+        except LinAlgError:
+            # Hats that rounding has made dependent: a step along each alone still leads down.
+            return -gradient / diagonal
 
 
 def fit_spline(
