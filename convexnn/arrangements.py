@@ -291,7 +291,11 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
             "a part of them: sample_patterns(X, n_patterns), in the estimators patterns='sampled'."
         )
     gates, keys, resolution = _cells(rows, weights, errors)
-    if n_distinct < n_samples and n_distinct < _count_hyperplanes(X):
+    n_exact = _count_hyperplanes(X)
+    if rank == min(X.shape) and len(gates) == count_patterns(max(n_exact, 1), rank):
+        # As many as there can be: none is missing.
+        resolution = 0.0
+    elif n_distinct < n_exact:
         # Rows that only the last digits tell apart.
         resolution = max(resolution, EPS)
     gates = gates @ to_gates
@@ -338,17 +342,17 @@ def face_patterns(X: NDArray, arrangement: Arrangement) -> tuple[NDArray[np.bool
     found: dict[bytes, NDArray] = {packed.tobytes(): np.zeros(0) for packed in arrangement.packed}
     n_listed = len(found)
 
-    def visit(vectors):
+    def visit(vectors, errors):
         """Cells of the rows restricted to a flat, and of the flats in it."""
         witnesses = _cells(vectors, unweighted, errors)[0]
         closed = vectors @ witnesses.T >= -ON_FLAT
         for pattern, witness in zip(closed.T, witnesses):
             found.setdefault(np.packbits(pattern).tobytes(), witness)
         part = _essential(vectors, unweighted, errors)
-        for normal in part.normals @ part.basis.T:
-            visit(vectors - np.outer(vectors @ normal, normal))
+        for normal, rounding in zip(part.normals @ part.basis.T, part.errors):
+            visit(vectors - np.outer(vectors @ normal, normal), errors + rounding + 2 * EPS)
 
-    visit(rows)
+    visit(rows, errors)
     new = list(found.items())[n_listed:]
     patterns = [np.unpackbits(np.frombuffer(key, np.uint8), count=len(X)) for key, _ in new]
     gates = np.array([witness for _, witness in new]).reshape(len(new), rows.shape[1]) @ to_gates

@@ -206,7 +206,7 @@ class Graded:
         s = problem.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
         left, Q = (basis.T @ theta.reshape(len(theta), -1)).astype(float), basis.astype(float)
         away = Q @ left
-        for _ in range(3):
+        for _ in range(10):
             # A loss of several outputs sees differences only: the rows of theta sum to zero, and so do those of away.
             away = (away - away.mean(axis=1, keepdims=True) * (theta.ndim > 1)) * free[:, None]
             away = away.reshape(theta.shape)

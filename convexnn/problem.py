@@ -30,7 +30,7 @@ DEPENDENT = 8.0
 # A feature is constant where it differs from one of its values by no more than so many units in the last place.
 CONSTANT = 4 * EPS
 # An objective is as good as zero below this share of that of the best constant, for smooth losses and for others.
-NEGLIGIBLE = (1e-24, 1e-12)
+NEGLIGIBLE = (1e-20, 1e-10)
 # A neuron whose price is below this share of the largest that any dual variable of that size gives has none.
 ROUNDING = 1e-13
 

@@ -257,11 +257,11 @@ def _checked(argument: str, what: str, unit: float) -> float:
 
 
 def without_dust(values: NDArray) -> NDArray:
-    """Numbers rounded to a grid of 2^34 steps over the range of their column, or over their size if all are equal.
+    """Numbers rounded to a grid of 2^36 steps over the range of their column, or over their size if all are equal.
 
     Data in other units are others in their last digits, which would choose among networks that are equally good.
     """
     reach = np.ptp(values, axis=0)
     size = np.where(reach > 0, reach, np.abs(values).max(axis=0, initial=0.0))
-    grid = np.exp2(np.floor(np.log2(np.where(size > 0, size, 1.0))) - 34)
+    grid = np.exp2(np.floor(np.log2(np.where(size > 0, size, 1.0))) - 36)
     return (np.round(values / grid) * grid).astype(values.dtype)
