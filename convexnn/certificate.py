@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import comb
@@ -49,7 +50,7 @@ LOST = 1e-6
 # How far a stored bound may be from the recomputed one, in units of the gap between that and the objective.
 GAP_SHARE = 1e-7
 # And in units of itself, for rounding errors of prices.
-PRICES = 1e-10
+PRICES = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -547,12 +548,41 @@ def feasible(graded: Graded, theta: NDArray, evidence: tuple) -> tuple[NDArray, 
     price = max(proof.bound for _, _, proof in evidence)
     size = graded.normal.alpha / max(graded.normal.alpha, price) if np.isfinite(price) else 0.0
     lost = graded.price_rounding(size * theta) > LOST * graded.normal.alpha
-    if lost or not np.isfinite(graded.lower_bound(size * theta, graded.normal.alpha)):
+    if lost or not graded.lower_bound(size * theta, graded.normal.alpha) > 0:
         size = 0.0
     if size == 0.0:
         # Nothing can be said of theta, but zero is feasible.
         theta = np.zeros_like(theta)
     return size * theta, tuple((output, sign, proof.scaled(size)) for output, sign, proof in evidence)
+
+
+def settled(graded: Graded, theta: NDArray, evidence: Callable[[NDArray], tuple]) -> tuple[NDArray, tuple]:
+    """theta shortened until no price is above alpha, and the evidence for just the numbers that a check will see.
+
+    Parameters
+    ----------
+    graded : Graded
+        The training problem.
+    theta : array, shape of the predictions
+        Guess of the dual variable, in the units of ``graded``.
+    evidence : callable
+        The evidence about a dual point. Where prices cancel it may grow by other factors than theta.
+
+    Returns
+    -------
+    theta : array
+        Zero when nothing better was proved.
+    evidence : tuple
+        As in Certificate.
+    """
+    found = evidence(theta)
+    for _ in range(5):
+        theta = feasible(graded, theta, found)[0]
+        theta = graded.units.theta * theta / graded.units.theta
+        found = evidence(theta)
+        if max(proof.bound for _, _, proof in found) <= graded.normal.alpha * (1 + 0.1 * AGREE):
+            return theta, found
+    return np.zeros_like(theta), evidence(np.zeros_like(theta))
 
 
 def _by_list(graded: Graded, theta: NDArray, listed: Arrangement) -> tuple[NDArray, tuple]:
@@ -563,8 +593,7 @@ def _by_list(graded: Graded, theta: NDArray, listed: Arrangement) -> tuple[NDArr
     def evidence(theta):
         return _both_signs(theta, lambda t: replace(blank, bound=blank.over(listed, rows, t)))
 
-    theta, _ = feasible(graded, theta, evidence(theta))
-    return theta, evidence(theta)
+    return settled(graded, theta, evidence)
 
 
 def _by_squares(graded: Graded, theta: NDArray, ball: NDArray, end: float | None) -> tuple[NDArray, tuple, str]:

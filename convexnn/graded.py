@@ -85,8 +85,9 @@ class Graded:
             size = size + np.abs(problem.y)
         error = EPS * (self.X.shape[1] + network.n_neurons + 4) * size
         if z.ndim > 1:
-            # No softmax loss changes by more than twice what its largest score changes by.
-            change = 2 * error.max(axis=1)
+            # The loss of a class falls with its own score and rises with the others.
+            worse = z + error * np.where(np.eye(z.shape[1], dtype=bool)[problem.y], -1.0, 1.0)
+            change = problem.loss.value(problem.y, worse) - problem.loss.value(problem.y, z)
         else:
             value = problem.loss.value(problem.y, z)
             ends = [problem.loss.value(problem.y, z + side * error) for side in (1, -1)]

@@ -97,6 +97,9 @@ class Units:
         if hidden_bias == "penalized":
             rows = np.column_stack([X, np.ones(len(X))])
         row = _checked("X", "features", _root_mean_square(rows, share) or 1.0)
+        if hidden_bias == "penalized":
+            # A ones column has a unit of its own: no other data are the same but for units, and nothing is rounded.
+            row = float(2.0 ** np.round(np.log2(row)))
         target, origin = 1.0, 0.0
         if hasattr(loss, "in_units"):
             if fit_intercept:

@@ -13,7 +13,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d
 
 from convexnn.arrangements import patterns_of
-from convexnn.certificate import Certificate, Enumeration, feasible, proved
+from convexnn.certificate import Certificate, Enumeration, proved, settled
 from convexnn.cross_validation import cross_validate
 from convexnn.graded import Graded
 from convexnn.losses import get_loss
@@ -431,8 +431,7 @@ def _certificate(network, rows, y, alpha, loss, weights, theta) -> Certificate:
     def evidence(theta):
         return tuple((0, sign, replace(blank, bound=blank.check(X, sign * theta))) for sign in (1, -1))
 
-    theta, _ = feasible(graded, theta, evidence(theta))
-    return proved(graded, theta, evidence(theta), "the prices of the ramps at all data points")
+    return proved(graded, *settled(graded, theta, evidence), "the prices of the ramps at all data points")
 
 
 def _even_alpha_max(line: Line) -> float:
