@@ -22,7 +22,7 @@ from convexnn.budget import check
 PARALLEL_TOL = 1e-10
 EPS = float(np.finfo(float).eps)
 # Rows are one hyperplane where they differ by no more than so many times their rounding errors, ...
-SAME = 8.0
+SAME = 4.0
 # ... and a list is not complete where rows that differ by more than this (unit vectors) had to be taken for one.
 RESOLUTION = 1e-11
 # A sample lies on a flat where its product with a unit vector is as small as this.
@@ -359,6 +359,21 @@ def face_patterns(X: NDArray, arrangement: Arrangement) -> tuple[NDArray[np.bool
     return np.array(patterns, dtype=bool).reshape(len(new), len(X)), gates
 
 
+def rank_of(X: NDArray) -> int:
+    """Rank of the data, whatever the units of their columns and however far from zero they are beside a ones column.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data.
+
+    Returns
+    -------
+    rank : int
+    """
+    return _balanced(X)[0].shape[1]
+
+
 def sample_patterns(
     X: ArrayLike, n_patterns: int, *, method: str = "gaussian", random_state: int | np.random.Generator | None = None
 ) -> Arrangement:
@@ -531,7 +546,7 @@ def _balanced(X: NDArray) -> tuple[NDArray, NDArray, float, float]:
     to_gates = (right[:rank] / singular[:rank, None] if rank else right[:0]) / column @ shift.T
     stretch = np.linalg.norm(np.linalg.pinv(to_gates.T, rcond=1e-300), 2) if rank else 0.0
     condition = stretch * np.max(np.linalg.norm(rows * lengths, axis=1) / _positive(lengths_of_X))
-    return rows, to_gates, 4 * EPS * float(singular[0] / singular[rank - 1] if rank else 1.0), float(condition)
+    return rows, to_gates, 2 * EPS * float(singular[0] / singular[rank - 1] if rank else 1.0), float(condition)
 
 
 class _Essential(NamedTuple):

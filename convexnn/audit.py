@@ -21,6 +21,7 @@ from convexnn.losses import Loss, get_loss
 from convexnn.network import Network, real_array
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
+from convexnn.units import Units
 
 EXPECTED = (
     "model must be a Network, a fitted estimator with one hidden ReLU layer (ConvexReLURegressor, MLPRegressor, ...), "
@@ -444,44 +445,44 @@ def polish(
 
 def _solution(balanced, X, y, alpha, loss, weights, hidden_bias, fit_intercept, tol, max_time):
     """The network of the convex program over the patterns of a balanced one."""
-    lifted = _lifted(X, hidden_bias)
+    units = Units.of(X, y, loss, weights, fit_intercept, hidden_bias)
     arrangement = patterns_of(balanced, X, hidden_bias=hidden_bias)
-    skip = None if balanced.skip_weights is None else X
+    skip = None if balanced.skip_weights is None else units.skip(X)
     mu = lift_feature_penalty(balanced.feature_penalty, X.shape[1], hidden_bias)
-    fixed = (fit_intercept, balanced.n_outputs, skip, hidden_bias, mu)
-    problem = lift(ReLU(), lifted, y, arrangement, loss, alpha, weights, *fixed)
+    fixed: Any = (fit_intercept, balanced.n_outputs, skip, hidden_bias, mu)
+    normal = units.rows(X), units.targets(y), arrangement, units.loss
+    problem = lift(ReLU(), *normal, alpha / units.alpha, weights / units.weight, *fixed)
     solver = Newton(tol=tol, max_time=max_time) if problem.smooth else CvxpySolver(tol=tol, max_time=max_time)
-    result = solver.solve(problem, ReLU().coef(balanced, problem, hidden_bias))
-    return _pruned(ReLU().network(problem, result.coef, result.intercept, arrangement, hidden_bias), X)
+    result = solver.solve(problem, ReLU().coef(units.neurons(balanced), problem, hidden_bias))
+    found = ReLU().network(problem, result.coef, result.intercept, arrangement, hidden_bias)
+    return _pruned(found, units, X)
 
 
-def _pruned(network: Network, X: NDArray) -> Network:
-    """The network merged and pruned, or as it is where there is no time for that."""
+def _pruned(network: Network, units: Units, X: NDArray) -> Network:
+    """The network merged, in the units of the user, and pruned; or as it is where there is no time for that."""
     budget = current()
     try:
         with budget.conclusion():
-            return network.merge().prune(X)
+            return units.network(network.merge()).prune(X)
     except STOPS as stop:
         budget.stop(stop)
-        return network
+        return units.network(network)
 
 
 def _improve(network, X, y, *, alpha, loss, sample_weight, hidden_bias, fit_intercept, tol, max_time, seed):
     """Network and dual point from a search over all patterns that starts at the neurons of the given network."""
-    lifted, skip = _lifted(X, hidden_bias), None if network.skip_weights is None else X
+    units = Units.of(X, y, loss, sample_weight, fit_intercept, hidden_bias)
+    lifted, skip = units.rows(X), None if network.skip_weights is None else units.skip(X)
     solver = (Newton if np.isfinite(loss.lipschitz) else CvxpySolver)(tol=tol, max_time=max_time)
-    blocks = blocks_of(network, lifted, hidden_bias)
-    data = (lifted, y, loss, alpha, sample_weight, fit_intercept, network.n_outputs)
+    blocks = blocks_of(units.neurons(network), lifted, hidden_bias)
+    targets, weights = units.targets(y), sample_weight / units.weight
+    data = (lifted, targets, units.loss, alpha / units.alpha, weights, fit_intercept, network.n_outputs)
     rng = np.random.default_rng(seed)
     mu = lift_feature_penalty(network.feature_penalty, X.shape[1], hidden_bias)
     options = dict(skip=skip, hidden_bias=hidden_bias, feature_penalty=mu)
     problem, result, _ = solve_adaptively(*data, solver, blocks, rng, **options)  # type: ignore[arg-type]
     found = ReLU().network(problem, result.coef, result.intercept, None, hidden_bias)  # type: ignore[arg-type]
-    return _pruned(found, X), result.theta
-
-
-def _lifted(X: NDArray, hidden_bias: str) -> NDArray:
-    return X if hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
+    return _pruned(found, units, X), units.theta * result.theta
 
 
 def _feeds_several(network: Network) -> bool:

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from convexnn.activations import ACTIVATIONS
 from convexnn.adaptive import blocks_of, solve_adaptively
-from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, face_patterns
+from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, face_patterns, rank_of
 from convexnn.branching import bound_price
 from convexnn.budget import STOPS, Budget, current
 from convexnn.charges import bound_charged_price, highest_price
@@ -395,7 +395,7 @@ def is_quick(rows: NDArray) -> bool:
 
 def _size(rows: NDArray) -> tuple[int, int]:
     """Rank, and an upper bound on the number of patterns."""
-    rank = int(np.linalg.matrix_rank(rows))
+    rank = rank_of(rows)
     return rank, count_patterns(len(np.unique(rows, axis=0)), rank)
 
 

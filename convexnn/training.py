@@ -31,6 +31,7 @@ from convexnn.arrangements import (
     enumerate_patterns,
     face_patterns,
     patterns_of,
+    rank_of,
     sample_patterns,
 )
 from convexnn.audit import network_from
@@ -232,7 +233,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
             # The rank of some rows is no larger than that of all, which may take a while.
             part = lifted if affordable(4.0 * lifted.size * min(lifted.shape)) else lifted[:50]
-            adaptive = count_patterns(len(lifted), np.linalg.matrix_rank(part)) > self.n_patterns
+            adaptive = count_patterns(len(lifted), rank_of(part)) > self.n_patterns
             if not adaptive:
                 try:
                     enumerate_patterns(lifted)
@@ -249,6 +250,8 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         intercept = np.asarray(result.intercept)[group] if self.skip_connection else result.intercept
         if result.status == "optimal" and certificate.stated_gap > self.tol * (1 + 1e-3):
             result = replace(result, status="stalled", message=STATUSES["stalled"])
+        if result.status == "optimal" and fit.alpha_max == 0:
+            result = replace(result, message="no neuron lowers the objective: nothing but rounding is left to explain")
         settings = loss, weights, self.fit_intercept, self.hidden_bias
         # Evidence is about the dual variable in the units of the data that it will be checked with.
         unit = units.theta / Units.of(rows, y, *settings).theta
@@ -498,7 +501,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         exact = self.patterns == "exact"
         if self.patterns == "auto":
-            exact = count_patterns(len(lifted), np.linalg.matrix_rank(lifted)) <= self.n_patterns
+            exact = count_patterns(len(lifted), rank_of(lifted)) <= self.n_patterns
         if exact:
             try:
                 return self._every_pattern(lifted)
@@ -761,8 +764,10 @@ def _best_network(problem: Problem, result: Result, units: Units, data: tuple, a
     activation = ACTIVATIONS["relu" if problem.penalty.cones else "gated_relu"]()
     found = []
     for coef, intercept in ((result.coef, result.intercept), (np.zeros_like(result.coef), problem.null_model[0])):
-        network = units.network(activation.network(problem, coef, intercept, arrangement, units.hidden_bias))
-        found.append(Graded.of(network.merge().prune(data[0]) if tidy else network, *data))
+        network = activation.network(problem, coef, intercept, arrangement, units.hidden_bias)
+        # What is one direction is seen in numbers near one.
+        network = units.network(network.merge()).prune(data[0]) if tidy else units.network(network)
+        found.append(Graded.of(network, *data))
     return found[1] if found[1].objective < found[0].objective else found[0]
 
 

@@ -10,6 +10,7 @@ from convexnn.arrangements import (
     Arrangement,
     count_patterns,
     enumerate_patterns,
+    face_patterns,
     patterns_of,
     sample_patterns,
 )
@@ -401,3 +402,36 @@ def test_patterns_of_rejects():
         patterns_of(network, np.ones((4, 3)), hidden_bias="bound")
     with pytest.raises(ValueError, match="without hidden biases"):
         patterns_of(network, np.ones((4, 3)), hidden_bias="none")
+
+
+@pytest.mark.parametrize("width", [1e-12, 1e-14])
+@pytest.mark.parametrize("at", [0.0, 1.0, 1e3])
+def test_a_cluster_and_an_outlier(width, at):
+    """Ten points on a line have 20 patterns, however close nine of them are; or they are refused with the reason."""
+    x = np.concatenate([at + width * np.arange(9), [at + 1.0]])
+    n = len(np.unique(x))
+    try:
+        assert enumerate_patterns(np.column_stack([x, np.ones(10)])).n_patterns == 2 * n
+    except ValueError as error:
+        assert "too thin for double precision" in str(error) and at == 1e3
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e8, 1e11])
+def test_features_at_a_common_offset(offset):
+    Z = np.round(np.random.default_rng(0).standard_normal((6, 2)) * 1024) / 1024
+    rows = np.column_stack([Z + offset, np.ones(6)])
+    near = np.column_stack([rows[:, :2] - offset, np.ones(6)])
+    assert enumerate_patterns(rows).n_patterns == enumerate_patterns(near).n_patterns
+
+
+def test_patterns_of_gates_on_hyperplanes():
+    X = np.array([[-1.0], [1.0]])
+    patterns, gates = face_patterns(X, enumerate_patterns(X))
+    assert patterns.tolist() == [[True, True]] and gates.tolist() == [[0.0]]
+    X = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    patterns, _ = face_patterns(X, enumerate_patterns(X))
+    directions = np.array([[0, 0], [0, 1], [0, -1], [1, 0], [-1, 0]])
+    assert {row.tobytes() for row in patterns} == {(X @ u >= 0).tobytes() for u in directions}
+    # With a ones column no combination of rows with positive weights is zero.
+    rows = np.column_stack([np.random.default_rng(0).integers(-2, 3, (7, 2)), np.ones(7)])
+    assert len(face_patterns(rows, enumerate_patterns(rows))[0]) == 0

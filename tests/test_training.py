@@ -477,3 +477,30 @@ def test_without_any_block(make_problem):
     result = solve_without(problem, Newton(tol=1e-9), None, np.zeros(len(problem.design.pattern), dtype=bool))
     assert result.status == "optimal" and not result.coef.any() and result.relative_gap <= 1e-9
     assert np.isclose(result.primal, problem.loss_value(np.zeros(12) + problem.null_model[0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("y", [np.where(np.arange(30) % 2, 0.1 + 0.2, 0.3), np.full(30, 1e12)])
+def test_constant_but_for_rounding(y):
+    X = np.random.default_rng(0).standard_normal((30, 2))
+    for options in (dict(), dict(skip_connection=True), dict(hidden_bias="free")):
+        model = ConvexReLURegressor(**options).fit(X, y)
+        assert model.network_.n_neurons == 0 and model.alpha_max_ == 0 and model.result_.status == "optimal"
+        assert "nothing but rounding" in model.result_.message and model.certificate_.relative_gap == 0
+    model = ConvexReLURegressor().fit(np.ones((30, 2)), np.arange(30.0))
+    assert model.network_.n_neurons == 0 and model.result_.status == "optimal"
+
+
+@pytest.mark.parametrize("c", [1e-100, 1e-10, 1e-6, 3.0, 1e4, 1e100])
+def test_units_do_not_matter(c):
+    """(c X, y) without biases in the norm, and (X, c y), are the same fit."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 3))
+    y = np.abs(X[:, 0]) - X[:, 1] + 0.1 * rng.standard_normal(40)
+    for options in (dict(), dict(hidden_bias="none"), dict(hidden_bias="free"), dict(patterns="sampled")):
+        one = ConvexReLURegressor(random_state=0, **options).fit(X, y)
+        other = ConvexReLURegressor(random_state=0, **options).fit(X, c * y)
+        np.testing.assert_allclose(other.predict(X) / c, one.predict(X), rtol=1e-6, atol=1e-6)
+        assert one.certificate_.objective < 0.5 * y.var() * 40
+        if options.get("hidden_bias") in ("none", "free"):
+            other = ConvexReLURegressor(random_state=0, **options).fit(c * X, y)
+            np.testing.assert_allclose(other.predict(c * X), one.predict(X), rtol=1e-6, atol=1e-6)
