@@ -42,15 +42,13 @@ FREE_SHARE = 1e-3
 # For sums of squares, which are loose where the bias outweighs the features: the best of 0.001 to 0.75 on diabetes.
 FREE_SHARE_SQUARES = 0.6
 # Prices that are stored and recomputed may differ by this share of alpha; the bound follows the recomputed ones.
-AGREE = 1e-7
+AGREE = 1e-8
 # theta may be this share of its length off from being orthogonal to the unpenalised terms; the bound says by how much.
 ORTHOGONAL = 1e-9
 # Nothing is proved where rounding errors of prices are above this share of alpha.
 LOST = 1e-6
 # How far a stored bound may be from the recomputed one, in units of the gap between that and the objective.
 GAP_SHARE = 1e-7
-# And in units of itself, for rounding errors of prices.
-PRICES = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +98,12 @@ class Enumeration:
             raise ValueError("X has rows that gates tell apart though they are one but for rounding; round the data.")
         if gated and self.hidden_bias == "none":
             patterns = np.concatenate([patterns, face_patterns(X, arrangement)[0]])
+        # In one order and without repetitions, so that the same data have the same rounding errors.
+        X, first, group = np.unique(X, axis=0, return_index=True, return_inverse=True)
         return bound_over_cones(
             X,
-            t,
-            patterns,
+            np.bincount(group.ravel(), t),
+            patterns[:, first],
             gated=gated,
             free_bias=self.hidden_bias == "free",
             feature_penalty=self.feature_penalty,
@@ -249,8 +249,9 @@ class Certificate:
         theta = theta / graded.units.theta
         _agree("objective", self.objective, graded.objective, graded.rounding)
         price = max(self._checked_bound(graded, theta, *part) for part in self._covering(graded))
-        _agree("price", self.price, price / graded.normal.alpha, AGREE)
-        if not price <= graded.normal.alpha * (1 + AGREE):
+        allowed = AGREE + graded.price_rounding(theta) / graded.normal.alpha
+        _agree("price", self.price, price / graded.normal.alpha, allowed)
+        if not price <= graded.normal.alpha * (1 + allowed):
             raise ValueError(f"theta must be feasible, got a price of {price / graded.normal.alpha:.9g} alpha.")
         left, size = np.linalg.norm(graded.away(theta)[0]), np.linalg.norm(theta)
         if not left <= ORTHOGONAL * (size + np.linalg.norm(graded.normal.null_model[1])):
@@ -260,12 +261,11 @@ class Certificate:
         found = graded.lower_bound(theta, price)
         if not np.isfinite(found):
             raise ValueError("theta must lie inside the domain of the loss, got one without a dual value.")
+        # What is stored follows from the stored price, which the recomputed one agrees with.
+        claimed = graded.lower_bound(theta, self.price * graded.normal.alpha)
         tolerance = GAP_SHARE * max(graded.objective - found, 0.0) + graded.dual_rounding(theta)
-        rounding = graded.price_rounding(theta)
-        if price + rounding > graded.normal.alpha:
-            tolerance += found * min(rounding / graded.normal.alpha, PRICES)
-        if not abs(self.lower_bound - found) <= tolerance:
-            raise ValueError(f"lower_bound is stored as {self.lower_bound:.12g}, but recomputed as {found:.12g}.")
+        if not abs(self.lower_bound - claimed) <= tolerance:
+            raise ValueError(f"lower_bound is stored as {self.lower_bound:.12g}, but recomputed as {claimed:.12g}.")
         if not found <= graded.objective + graded.rounding:
             raise ValueError(f"lower_bound must not be above the objective {graded.objective:.12g}, got {found:.12g}.")
         return found
@@ -290,7 +290,7 @@ class Certificate:
         share = FREE_SHARE_SQUARES if isinstance(evidence, Squares) else FREE_SHARE
         ball = rows if plain or charged else _unit_ball(rows, self.hidden_bias, share, mu)
         bound = evidence.check(ball, sign * theta.reshape(len(rows), -1)[:, output])
-        tolerance = AGREE * graded.normal.alpha
+        tolerance = AGREE * graded.normal.alpha + graded.price_rounding(theta)
         _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound, tolerance)
         return bound
 

@@ -120,7 +120,10 @@ def test_a_skip_connection_with_nearly_dependent_features(closeness, alpha):
     assert best <= 1e-8 + 10 * (1e-16 / closeness) ** 2
     network = without_neurons(2, skip_weights=np.zeros(2))
     certificates = [certify(network, X, z, alpha=alpha, theta=theta, max_time=2.0) for theta in (None, z)]
-    certificates.append(ConvexReLURegressor(alpha, skip_connection=True, patterns="exact").fit(X, z).certificate_)
+    try:
+        certificates.append(ConvexReLURegressor(alpha, skip_connection=True, patterns="exact").fit(X, z).certificate_)
+    except ValueError as error:
+        assert "too thin for double precision" in str(error) and closeness < 1e-11
     for certificate in certificates:
         assert certificate.scope != "global" or certificate.lower_bound <= ceiling
 

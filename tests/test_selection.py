@@ -19,12 +19,15 @@ PLAIN = dict(hidden_bias="none", fit_intercept=False)
 def separable(lengths=(5.0, 3.0, 3.0, 1.0)):
     """Gated blocks on disjoint rows of the identity: block k is active exactly below alpha = lengths[k]."""
     rng = np.random.default_rng(0)
-    sizes = 1 + np.arange(len(lengths))
+    sizes = np.array([1, 2, 2, 4])[: len(lengths)]
     X = np.eye(sizes.sum())
     block = np.repeat(np.arange(len(lengths)), sizes)
     y = rng.choice([-1.0, 1.0], len(X)) * rng.uniform(0.5, 1.0, len(X))
     for k, length in enumerate(lengths):
         y[block == k] *= length / np.linalg.norm(y[block == k])
+    if lengths[1] == lengths[2]:
+        # Of the same numbers, which rounding cannot tell apart.
+        y[block == 2] = y[block == 1][::-1]
     gates = np.where(block[:, None] == np.arange(len(lengths)), 1.0, -1.0)
     return X, y, dict(activation="gated_relu", patterns=Arrangement.from_gates(X, gates), **PLAIN)
 
@@ -55,7 +58,7 @@ def test_counts_that_there_are(k, low, high):
     X, y, options = separable()
     found = select_alpha(X, y, n_neurons=k, tol=0, **options)
     assert found.attained and found.n_neurons == found.network.n_neurons == k
-    assert low <= found.alpha < high and np.isclose(found.alpha_max, 5.0)
+    assert low * (1 - 1e-9) <= found.alpha < high * (1 - 1e-9) and np.isclose(found.alpha_max, 5.0)
     assert str(found).startswith(f"{k} neurons")
     if k == 0:
         assert len(found.fits) == 1 and found.alpha == found.alpha_max and "1 fit." in str(found)
@@ -65,7 +68,7 @@ def test_a_count_that_is_jumped_over():
     X, y, options = separable()
     found = select_alpha(X, y, n_neurons=2, tol=0, **options)
     low, high = found.bracket
-    assert not found.attained and low <= 3.0 <= high < 1.002 * low
+    assert not found.attained and low * (1 - 1e-9) <= 3.0 <= high < 1.002 * low
     count = {fit["alpha"]: fit["n_neurons"] for fit in found.fits}
     assert count[low] == 3 and count[high] == 1 and found.n_neurons in (1, 3)
     assert f"too many at {low:.6g}; too few at {high:.6g}" in str(found) and str(found).startswith("not attained")
@@ -82,11 +85,12 @@ def test_more_than_any_network_has():
 
 def test_numbers_of_weights():
     X, y, options = separable()
-    # Blocks of 1, 2, 3 and 4 weights, and an output weight each: 2, then 2 + 3 + 4, then 14.
-    found = select_alpha(X, y, n_weights=9, tol=0, **options)
-    assert found.attained and found.n_weights == weights_of(found.network) == 9 and 1 <= found.alpha < 3
-    found = select_alpha(X, y, n_weights=6, tol=2, **options)
-    assert not found.attained and found.bracket[0] <= 3.0 <= found.bracket[1] < 1.002 * found.bracket[0]
+    # Blocks of 1, 2, 2 and 4 weights, and an output weight each: 2, then 2 + 3 + 3, then 13.
+    found = select_alpha(X, y, n_weights=8, tol=0, **options)
+    assert found.attained and found.n_weights == weights_of(found.network) == 8 and 1 <= found.alpha < 3
+    found = select_alpha(X, y, n_weights=5, tol=2, **options)
+    low, high = found.bracket
+    assert not found.attained and low * (1 - 1e-9) <= 3.0 <= high < 1.002 * low
     assert [fit["n_weights"] for fit in found.fits if fit["alpha"] == found.bracket[1]] == [2]
 
 
