@@ -291,13 +291,10 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
             "a part of them: sample_patterns(X, n_patterns), in the estimators patterns='sampled'."
         )
     gates, keys, resolution = _cells(rows, weights, errors)
-    n_exact = _count_hyperplanes(X)
-    if rank == min(X.shape) and len(gates) == count_patterns(max(n_exact, 1), rank):
-        # As many as there can be: none is missing.
-        resolution = 0.0
-    elif n_distinct < n_exact:
-        # Rows that only the last digits tell apart.
-        resolution = max(resolution, EPS)
+    # As many patterns as there can be: none is missing. Otherwise rows, or features, that only the last digits tell apart
+    # may have been taken for one.
+    generic = rank == min(X.shape) and len(gates) == count_patterns(max(_count_hyperplanes(X), 1), rank)
+    resolution = 0.0 if generic else max(resolution, EPS)
     gates = gates @ to_gates
     gates /= _positive(np.abs(gates).max(axis=1, initial=0.0)[:, None])
     gates /= _positive(np.linalg.norm(gates, axis=1, keepdims=True))

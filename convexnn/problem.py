@@ -365,6 +365,9 @@ class Problem:
         equal = hstack([self.free, -eye_array(n), eye_array(n)])
         bounds = [(None, None)] * m + [(0, None)] * (2 * n)
         found = linprog(slopes, A_eq=equal, b_eq=residual / scale, bounds=bounds, method="highs")
+        if found.x is None:
+            # Columns that rounding has spoilt: the best constant alone, of which theta says nothing.
+            return np.full(n, replace(self, skip=None).best_intercept(z)), np.zeros(n)
         # Rounding may leave the dual variable outside its bounds, where there is no conjugate.
         theta = np.clip(found.eqlin.marginals, -slopes[m : m + n], slopes[m + n :])
         return self.free @ found.x[:m] * scale, theta
