@@ -291,8 +291,8 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
             "a part of them: sample_patterns(X, n_patterns), in the estimators patterns='sampled'."
         )
     gates, keys, resolution = _cells(rows, weights, errors)
-    # As many patterns as there can be: none is missing. Else rows, or features, that only the last digits tell apart may
-    # have been taken for one.
+    # As many patterns as there can be: none is missing. Else rows, or features, that only the last digits tell apart
+    # may have been taken for one.
     generic = rank == min(X.shape) and len(gates) == count_patterns(max(_count_hyperplanes(X), 1), rank)
     resolution = 0.0 if generic else max(resolution, EPS)
     gates = gates @ to_gates
