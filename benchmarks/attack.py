@@ -17,7 +17,7 @@ fits     No fit ends above the best constant, or optimal in word only; none warn
          norm holds a bias, (c X, y) with alpha scaled alike give the same predictions, or a refusal.
 
 A ValueError that names an argument is a refusal; any other exception and any warning is a counterexample, and so is a
-case that takes more than ten seconds or four gigabytes.
+case that takes more than ten seconds of a processor or four gigabytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from sklearn.exceptions import ConvergenceWarning
 from benchmarks.oracle import CLASSES, PRECISION, REAL, SIGNS, Descent, Oracle, Setting, exact
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, certify
 from convexnn.certificate import Enumeration
-from convexnn.graded import Graded
+from convexnn.graded import Graded, task_of
 from convexnn.losses import LOSSES
 from convexnn.univariate import ReLUSplineRegressor
 
@@ -435,7 +435,8 @@ def _moved(case, certificate, rounding):
     """Half of theta, moved along each unpenalised term until the dual value rises by a thousandth of its gap."""
     one = case.setting
     X, y, w = one.X, one.y, one.weight
-    graded = Graded.of(certificate.network, X, y, case.alpha, case.loss, w, case.intercept, case.hidden_bias)
+    task = task_of(certificate.network, X, y, case.loss, w, case.intercept, case.hidden_bias)
+    graded = Graded.of(certificate.network, task, case.alpha)
     free = [("constant", np.ones(len(X)))] * case.intercept + [("feature", column) for column in X.T] * case.skip
     theta = certificate.theta / 2
     value = theta @ (y - theta / w / 2)
@@ -452,7 +453,11 @@ def _moved(case, certificate, rounding):
         if abs(moved @ column) <= 1e3 * np.finfo(float).eps * (np.abs(moved) @ np.abs(column)):
             continue
         evidence = tuple(
-            (output, sign, replace(proof, bound=proof.check(graded.normal.design.X, sign * moved / graded.units.theta)))
+            (
+                output,
+                sign,
+                replace(proof, bound=proof.check(graded.normal.task.rows, sign * moved / graded.units.theta)),
+            )
             for output, sign, proof in certificate.evidence
         )
         price = max(proof.bound for *_, proof in evidence) / graded.normal.alpha
@@ -517,10 +522,10 @@ def _too_late(*_):
 def examine(case, kinds):
     """What is wrong with a case, as (kind, words); ("refused", words) for a ValueError that names an argument."""
     found = []
-    signal.signal(signal.SIGALRM, _too_late)
+    signal.signal(signal.SIGPROF, _too_late)
     for kind in kinds:
         # Again and again, for where an exception is swallowed.
-        signal.setitimer(signal.ITIMER_REAL, LIMIT, 1.0)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT, 1.0)
         try:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
@@ -532,7 +537,7 @@ def examine(case, kinds):
         except Exception as error:  # Whatever it is, it is a finding.
             found.append((kind, f"{type(error).__name__}: {error}"))
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
         said = [one for one in said if not issubclass(one.category, UserWarning)]
         found += [(kind, f"{one.category.__name__}: {one.message} ({one.filename}:{one.lineno})") for one in said[:1]]
     return found

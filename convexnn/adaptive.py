@@ -13,17 +13,14 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 from threadpoolctl import threadpool_limits
 
-from convexnn.activations import ReLU
 from convexnn.budget import STOPS, Budget, OutOfTime, check, current, late
-from convexnn.losses import Loss
-from convexnn.network import Network, clusters
-from convexnn.penalties import FreeBiasConeGroupLasso, GroupLasso, Penalty
-from convexnn.pricing import SPREAD, Peaks, as_one, in_single_precision, no_peaks, search
-from convexnn.problem import Design, Problem, free_columns
+from convexnn.cells import Cells
+from convexnn.penalties import FreeBiasConeGroupLasso
+from convexnn.pricing import SPREAD, Peaks, in_single_precision, no_peaks, search
+from convexnn.problem import Problem
 from convexnn.result import STATUSES, Result, relative_gap, untouched
+from convexnn.task import Task
 
-# Neurons closer than this (unit vectors) are one neuron that lies on the wall between two cells.
-ONE_NEURON = 1e-6
 # Neurons are fused with one of their nearest, so many, at a cosine above this: it bounds the work.
 NEAR, NEIGHBOURS = 0.9, 5
 # Cells added in a round, for each sign and output.
@@ -82,66 +79,15 @@ class Search:
     peaks: Peaks = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """Listed blocks: patterns (n_blocks, n_samples), sign, output, and coefficients V (n_blocks, n_features)."""
-
-    patterns: NDArray[np.bool_]
-    sign: NDArray[np.float64]
-    output: NDArray[np.intp]
-    V: NDArray[np.float64]
-
-    def take(self, keep: NDArray) -> Blocks:
-        return Blocks(self.patterns[keep], self.sign[keep], self.output[keep], self.V[keep])
-
-    def weightless(self) -> Blocks:
-        """The same cells with zero coefficients."""
-        return replace(self, V=np.zeros_like(self.V))
-
-    def join(self, other: Blocks) -> Blocks:
-        """Both lists; equal blocks become one with the sum of the coefficients."""
-        patterns = np.concatenate([self.patterns, other.patterns])
-        sign, output = np.concatenate([self.sign, other.sign]), np.concatenate([self.output, other.output])
-        V = np.concatenate([self.V, other.V])
-        feeds = np.ascontiguousarray(output, dtype=np.int64).view(np.uint8).reshape(len(output), 8)
-        key = np.column_stack([np.packbits(patterns, axis=1), (sign > 0).astype(np.uint8), feeds])
-        _, first, group = np.unique(as_one(key), return_index=True, return_inverse=True)
-        total = np.zeros((len(first), V.shape[1]))
-        np.add.at(total, group.ravel(), V)
-        return Blocks(patterns[first], sign[first], output[first], total)
-
-    def merged(self) -> Blocks:
-        """Without zero blocks; neurons that agree but for the side of a wall become one, in their heaviest cell."""
-        lengths = np.linalg.norm(self.V, axis=1)
-        keep = np.flatnonzero(lengths)[np.argsort(-lengths[lengths > 0], kind="stable")]
-        part, lengths = self.take(keep), lengths[keep]
-        if len(keep) < 2:
-            return part
-        place = np.column_stack([part.V / lengths[:, None], part.sign, part.output])
-        group = clusters(place, ONE_NEURON)
-        total = np.zeros((group.max() + 1, part.V.shape[1]))
-        np.add.at(total, group, part.V)
-        first = np.unique(group, return_index=True)[1]
-        return replace(part.take(first), V=total)
-
-
 # Products are small here: threads that wait for each other cost up to ten times what they save.
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def solve_adaptively(
-    X: NDArray,
-    y: NDArray,
-    loss: Loss,
+    task: Task,
     alpha: float,
-    sample_weight: NDArray,
-    fit_intercept: bool,
-    n_outputs: int,
     solver,
-    blocks: Blocks | None = None,
+    start: Cells | None = None,
     random_state: np.random.Generator | None = None,
     callback: Callable[[dict], object] | None = None,
-    skip: NDArray | None = None,
-    hidden_bias: str = "penalized",
-    feature_penalty: NDArray | None = None,
     alpha_max: float | None = None,
     remembered: Peaks | None = None,
 ) -> tuple[Problem, Result, Search]:
@@ -157,26 +103,18 @@ def solve_adaptively(
 
     Parameters
     ----------
-    X : array of shape (n_samples, n_features)
-        The data, with its ones column if there are hidden biases.
-    y, loss, sample_weight, fit_intercept, n_outputs
-        As in ``lift``.
+    task : Task
+        The training problem, of ReLU neurons.
     alpha : float
         Loss per unit of block norm.
     solver : Fista, Newton or CvxpySolver
         Solves the programs over the listed cells; its tol and max_time are those of the whole.
-    blocks : Blocks, optional
-        Start from these instead of a local descent.
+    start : Cells, optional
+        Start from these neurons instead of a local descent.
     random_state : numpy Generator, optional
         Source of random starts.
     callback : callable, optional
         Called with an entry of the history after each round.
-    skip : array of shape (n_samples, n_skip), optional
-        Features of an unpenalised linear term.
-    hidden_bias : {"penalized", "free", "none"}, default="penalized"
-        "free" leaves the weight of the ones column out of the norms.
-    feature_penalty : array of shape (n_features,), optional
-        As in ``lift``.
     alpha_max : float, optional
         Known from a search at the best constant prediction, which is then left out.
     remembered : Peaks, optional
@@ -197,66 +135,41 @@ def solve_adaptively(
        (incremental addition of neurons).
     """
     with Budget(solver.max_time) as budget:
-        return _solve(
-            *(budget, X, y, loss, alpha, sample_weight, fit_intercept, n_outputs, solver, blocks, random_state),
-            *(callback, skip, hidden_bias, feature_penalty, alpha_max, remembered),
-        )
+        return _solve(budget, task, alpha, solver, start, random_state, callback, alpha_max, remembered)
 
 
-def _solve(
-    budget,
-    X,
-    y,
-    loss,
-    alpha,
-    sample_weight,
-    fit_intercept,
-    n_outputs,
-    solver,
-    blocks,
-    random_state,
-    callback,
-    skip,
-    hidden_bias,
-    feature_penalty,
-    alpha_max,
-    remembered,
-) -> tuple[Problem, Result, Search]:
+def _solve(budget, task, alpha, solver, cells, random_state, callback, alpha_max, remembered):
     start = perf_counter()
     rng = np.random.default_rng(0) if random_state is None else random_state
-    none = Blocks(np.zeros((0, len(X)), dtype=bool), np.zeros(0), np.zeros(0, dtype=int), np.zeros((0, X.shape[1])))
-    peaks = no_peaks(X) if remembered is None else remembered
+    none = Cells.none(task.rows)
+    peaks = no_peaks(task.rows) if remembered is None else remembered
     last: tuple = (None, peaks, np.inf)
 
-    def program(blocks):
-        pattern = np.arange(len(blocks.sign))
-        design = Design(X, blocks.patterns, pattern, blocks.sign, blocks.output, n_outputs)
-        cones = ReLU().penalty(X, blocks.patterns, pattern, hidden_bias, feature_penalty)
-        return Problem(design, y, loss, cones, alpha, sample_weight, fit_intercept, skip)
+    def program(cells):
+        return Problem.over(task, cells, alpha)
 
-    def price(theta, blocks, n_random, n_climbs, n_generations, worth):
+    def price(theta, cells, n_random, n_climbs, n_generations, worth):
         """Largest price, number of starts, and the cells with prices above alpha that are to be listed."""
         nonlocal peaks, last
         # With free biases what a search returns is not what it compared.
-        own_norm = hidden_bias != "free"
+        own_norm = not task.neuron.free_bias
         if own_norm and theta is last[0]:
             known, settled = last[1:]
         else:
             settled = np.inf
-            neurons = blocks.take(blocks.V.any(axis=1))
+            neurons = cells.take(cells.alive)
             dual = 2 * neurons.output + (neurons.sign < 0)
             directions = neurons.V * (alpha / np.linalg.norm(neurons.V, axis=1, keepdims=True))
             known = peaks.join(Peaks(neurons.patterns, directions, np.full(neurons.V.shape, -1), dual))
         effort = (n_random, n_climbs, n_generations, rng)
         floor = worth * alpha if own_norm else -np.inf
-        options = dict(feature_penalty=feature_penalty, floor=floor, settled=settled)
-        found, prices, V, looked = find(X, signed(theta), known, hidden_bias, effort, **options)
+        found, prices, V, looked = find(task, theta, known, effort, floor=floor, settled=settled)
         last = (theta, found, min(floor, settled))
         peaks = found.take(found.apart(n_climbs, SPREAD[1:4]))
         above = np.flatnonzero(prices > alpha * (1 + 0.1 * solver.tol))
         above = above[found.take(above).apart(MAX_NEW_CELLS, SPREAD)]
         output, negative = np.divmod(found.dual[above], 2)
-        new = Blocks(found.patterns[above], 1.0 - 2.0 * negative, output, V[above] / prices[above, None])
+        new = Cells(found.patterns[above], 1.0 - 2.0 * negative, output, V[above] / prices[above, None])
         return float(prices.max(initial=0.0)), looked, new
 
     def within(tol):
@@ -271,15 +184,13 @@ def _solve(
         if callback is not None:
             callback(history[-1])
 
-    data = (X, y, loss, alpha, sample_weight, fit_intercept, n_outputs)
-    local = partial(descend, *data, rng, skip, hidden_bias, feature_penalty=feature_penalty)
-    _, theta = program(none).null_model
-    smooth = bool(np.isfinite(loss.lipschitz))
+    local = partial(descend, task, alpha, rng)
+    theta, smooth = task.null_model[1], task.smooth
     history: list[dict] = []
     seen = Search(0, np.inf, np.inf, 0, np.nan, peaks)
     status, inner_tol, n_iter = "max_iter", 1e-3, 0
     # Peaks are the more, and the smaller, the more features there are.
-    n_features = X.shape[1]
+    n_features = task.rows.shape[1]
     effort = int(np.clip(50 * n_features, *STARTS)), MOVED, int(np.clip(2 * n_features, *GENERATIONS)), WORTH
     # Small basins are missed as often as not: what one thorough search did not find another may.
     thorough = 2 * [effort] if remembered is None else [THOROUGH_ALONG]
@@ -291,44 +202,44 @@ def _solve(
         new = none
         if alpha_max is None:
             # A limit that ends the search leaves what can be had for nothing.
-            alpha_max = least_alpha_max(X, signed(theta), program(none).penalty)
+            alpha_max = least_alpha_max(task)
             seen = replace(seen, alpha_max=alpha_max)
             with suppress(OutOfTime), budget.part(SEARCH_SHARE):
                 alpha_max, _, new = price(theta, none, 100, 30, 2, -np.inf)
         seen = replace(seen, alpha_max=alpha_max)
         if alpha >= alpha_max:
-            blocks = none
-        elif blocks is None:
-            blocks = new.weightless()
+            cells = none
+        elif cells is None:
+            cells = new.weightless()
             if smooth:
                 # Small alphas keep many neurons, and local descent from few ends percents above the optimum.
                 width = int(np.clip(WIDE_BELOW * alpha_max / alpha, 1, 6) * 50)
                 moved = local(n_neurons=width, max_iter=2 * width)
-                blocks = blocks.join(moved)
+                cells = cells.join(moved)
         for n_rounds in range(1, 501):
-            problem, begun = program(blocks), blocks
-            result = within(inner_tol).solve(problem, blocks.V)
+            problem, begun = program(cells), cells
+            result = within(inner_tol).solve(problem, cells.V)
             n_iter += result.n_iter
             drop = np.inf if best is None else 1 - result.primal / best[1].primal
             if best is None or result.primal <= best[1].primal:
                 best = (problem, result)
             record(best[1], relative_gap(best[1].primal, lower))
-            listed = replace(blocks, V=result.coef)
-            blocks = listed.merged()
+            listed = replace(cells, V=result.coef)
+            cells = listed.merged()
             if drop <= 1e-6 and not smooth:
                 # theta is not unique there: cells that it once violated restrain it only while they are listed.
-                blocks = blocks.join(listed.weightless())
+                cells = cells.join(listed.weightless())
             if result.status in ("interrupted", "time_limit", "failed"):
                 status = result.status
                 break
             # A bound that a quick search suggests is looked at again, thoroughly, before it ends the fit, and so is a
             # theta at which it found little; along a path not where that was just done and hardly paid.
-            gap, few = np.inf, min(MAX_NEW_CELLS, 20 + len(blocks.sign))
+            gap, few = np.inf, min(MAX_NEW_CELLS, 20 + len(cells.sign))
             seen_enough, looked_twice = looked_twice and remembered is not None and drop < LITTLE * solver.tol, False
             for n_random, least, n_generations, worth in [QUICK, *thorough]:
                 theta = anchor if gap <= solver.tol else result.theta
-                largest, looked, new = price(theta, blocks, n_random, max(few, least), n_generations, worth)
-                bound = problem.dual_value(theta * (alpha / max(alpha, largest)))
+                largest, looked, new = price(theta, cells, n_random, max(few, least), n_generations, worth)
+                bound = problem.task.dual_value(theta * (alpha / max(alpha, largest)))
                 if bound > lower or theta is anchor:
                     lower, anchor = bound, theta
                     seen = replace(seen, n_starts=looked, price=largest / alpha)
@@ -336,7 +247,7 @@ def _solve(
                 if gap <= solver.tol:
                     if seen_enough and theta is anchor:
                         break
-                elif len(new.sign) >= FEW * len(blocks.sign):
+                elif len(new.sign) >= FEW * len(cells.sign):
                     break
                 looked_twice = True
             seen = replace(seen, gap=gap, n_rounds=n_rounds)
@@ -344,19 +255,19 @@ def _solve(
             if budget.over:
                 status = budget.status
                 break
-            if gap <= solver.tol or best[1].primal <= problem.negligible:
+            if gap <= solver.tol or best[1].primal <= problem.task.negligible:
                 status = "optimal"
                 break
             if solver.max_iter is not None and n_iter >= solver.max_iter:
                 break
-            before = len(blocks.sign)
-            blocks = blocks.join(new.weightless())
+            before = len(cells.sign)
+            cells = cells.join(new.weightless())
             if gap > max(FAR, 30 * solver.tol) and drop > FUTILE and smooth:
-                seed = blocks.join(replace(new, V=new.V * 0.3 * np.linalg.norm(blocks.V, axis=1).max(initial=0.0)))
+                seed = cells.join(replace(new, V=new.V * 0.3 * np.linalg.norm(cells.V, axis=1).max(initial=0.0)))
                 moved = local(seed)
-                blocks = blocks.weightless().join(moved)
+                cells = cells.weightless().join(moved)
             inner_tol = min(inner_tol, max(0.1 * gap, 0.2 * solver.tol))
-            if len(blocks.sign) == before:
+            if len(cells.sign) == before:
                 inner_tol *= 0.1
                 if inner_tol < 1e-3 * solver.tol:
                     status = "almost_optimal"
@@ -367,7 +278,7 @@ def _solve(
         if best is None or status in ("time_limit", "interrupted"):
             candidates = [] if best is None else [best]
             candidates += [(part, untouched(part, status)) for part in [program(none)]]
-            for listed in (begun, none if blocks is None else blocks):
+            for listed in (begun, none if cells is None else cells):
                 with suppress(OutOfTime):
                     candidates.append(_as_it_is(program(listed), listed.V, status))
             best = min(candidates, key=lambda pair: pair[1].primal)
@@ -375,29 +286,29 @@ def _solve(
     try:
         # Fewer neurons have another best intercept, with which more may become one.
         while True:
-            listed = blocks_in(problem, result.coef)
-            blocks = fused(problem, listed, result.intercept)
-            if len(blocks.sign) == len(listed.sign):
+            listed = Cells.of_solution(problem.design, result.coef)
+            cells = fused(problem, listed, result.intercept)
+            if len(cells.sign) == len(listed.sign):
                 break
             design = problem.design
-            cells = Blocks(design.patterns[design.pattern], design.sign, design.output, np.zeros(design.shape))
-            blocks = cells.join(blocks)
-            wider = program(blocks)
-            c = wider.best_intercept(wider.design @ blocks.V, result.intercept)
-            primal = wider.objective(blocks.V, c)
+            zero = np.zeros(design.shape)
+            cells = Cells(design.patterns[design.pattern], design.sign, design.output, zero).join(cells)
+            wider = program(cells)
+            c = wider.task.best_intercept(wider.design @ cells.V, result.intercept)
+            primal = wider.objective(cells.V, c)
             # Neurons that are one change the objective by rounding.
             if primal > result.primal * (1 + 1e-12):
                 break
             dual, theta = wider.dual_bound(result.theta)
             primal = min(primal, result.primal)
-            result = replace(result, coef=blocks.V, intercept=c, theta=theta, primal=primal, dual=dual)
+            result = replace(result, coef=cells.V, intercept=c, theta=theta, primal=primal, dual=dual)
             problem = wider
         # Another dual variable may have proved the gap. That of the weights can be far from it where features are
         # nearly dependent: at it the neurons themselves would have prices above alpha, as if one were missing.
         k = np.flatnonzero(result.coef.any(axis=1))
-        part = program(blocks_in(problem, result.coef))
+        part = program(Cells.of_solution(problem.design, result.coef))
         for share in (0.1, 0.01, 0.001) if smooth and status == "optimal" else ():
-            own, _ = part.dual_bound(-part.gradient(part.design @ result.coef[k] + result.intercept))
+            own, _ = part.dual_bound(-part.task.gradient(part.design @ result.coef[k] + result.intercept))
             near = relative_gap(result.primal, own) <= solver.tol
             if near or n_iter == solver.max_iter or budget.over:
                 break
@@ -425,11 +336,11 @@ def _solve(
 
 def _as_it_is(problem: Problem, V: NDArray, status: str) -> tuple[Problem, Result]:
     """A program and coefficients that nothing has improved, with the bound of zero."""
-    nothing, c = untouched(problem, status), problem.best_intercept(problem.design @ V)
+    nothing, c = untouched(problem, status), problem.task.best_intercept(problem.design @ V)
     return problem, replace(nothing, coef=V, intercept=c, primal=problem.objective(V, c))
 
 
-def fused(problem: Problem, blocks: Blocks, intercept: NDArray | float) -> Blocks:
+def fused(problem: Problem, cells: Cells, intercept: NDArray | float) -> Cells:
     """Neurons near each other become their sum wherever that does not raise the objective.
 
     A solution to a tolerance often has several neurons where the optimum has one: in cells next to each other, with
@@ -439,25 +350,26 @@ def fused(problem: Problem, blocks: Blocks, intercept: NDArray | float) -> Block
     ----------
     problem : Problem
         Its loss, alpha and norm are those of the objective.
-    blocks : Blocks
+    cells : Cells
         Neurons, each inside the cell of its pattern.
     intercept : float or array
         Beside the neurons, and not changed.
 
     Returns
     -------
-    blocks : Blocks
-        Without zero blocks; sums have patterns of their own.
+    cells : Cells
+        Without empty ones; sums have patterns of their own.
     """
-    part = blocks.take(np.flatnonzero(blocks.V.any(axis=1)))
-    X, V, z = problem.design.X, part.V.copy(), np.zeros((len(problem.y), problem.design.n_outputs))
+    part = cells.take(np.flatnonzero(cells.alive))
+    task, X, V = problem.task, problem.task.rows, part.V.copy()
+    z = np.zeros((len(task.y), task.n_outputs))
     H = np.maximum(X @ V.T, 0.0) * part.sign
     np.add.at(z.T, part.output, H.T)
 
     def objective(z, norms):
-        return problem.loss_value((z if z.shape[1] > 1 else z[:, 0]) + intercept) + problem.alpha * norms.sum()
+        return task.loss_value((z if z.shape[1] > 1 else z[:, 0]) + intercept) + problem.alpha * norms.sum()
 
-    norms = problem.penalty.norms(V)
+    norms = task.neuron.norms(V)
     value, alive = objective(z, norms), np.full(len(V), True)
     apart = np.not_equal.outer(part.sign, part.sign) | np.not_equal.outer(part.output, part.output)
     np.fill_diagonal(apart, True)
@@ -476,19 +388,19 @@ def fused(problem: Problem, blocks: Blocks, intercept: NDArray | float) -> Block
                 continue
             v = V[i] + V[j]
             h = X @ v
-            if problem.penalty.free_bias and (h >= 0).all():
+            if task.neuron.free_bias and (h >= 0).all():
                 # Active everywhere the bias is a constant, which is the intercept's.
                 continue
             h = np.maximum(h, 0.0) * part.sign[i]
             trial, lengths = z.copy(), norms.copy()
             trial[:, part.output[i]] += h - H[:, i] - H[:, j]
-            lengths[i], lengths[j] = problem.penalty.norms(v[None])[0], 0.0
+            lengths[i], lengths[j] = task.neuron.norms(v[None])[0], 0.0
             if (reached := objective(trial, lengths)) <= value:
                 value, z, norms = reached, trial, lengths
                 V[i], V[j], H[:, i], H[:, j] = v, 0.0, h, 0.0
                 alive[j], touched[i], touched[j] = False, True, True
         if alive.sum() == before:
-            return Blocks((X @ V.T >= 0).T, part.sign, part.output, V).take(np.flatnonzero(alive))
+            return Cells((X @ V.T >= 0).T, part.sign, part.output, V).take(np.flatnonzero(alive))
 
 
 def signed(theta: NDArray) -> NDArray:
@@ -513,48 +425,35 @@ def signed(theta: NDArray) -> NDArray:
     return (theta.reshape(len(theta), -1, 1) * np.array([1.0, -1.0])).reshape(len(theta), -1)
 
 
-def least_alpha_max(X: NDArray, T: NDArray, penalty: Penalty) -> float:
+def least_alpha_max(task: Task) -> float:
     """The largest price among the gradients at zero, a lower bound of alpha_max that takes two passes over the data.
 
     Parameters
     ----------
-    X : array of shape (n_samples, n_features)
-        The data, with its ones column if there are hidden biases.
-    T : array of shape (n_samples, n_duals)
-        Signed dual variables of the best constant prediction.
-    penalty : Penalty
-        Its norm is that of the neurons.
+    task : Task
+        The training problem.
 
     Returns
     -------
     least : float
     """
-    pull = T.T @ X
-    if penalty.free_bias:
+    T = signed(task.null_model[1])
+    pull = T.T @ task.rows
+    if task.neuron.free_bias:
         pull[:, -1] = 0.0
-    prices = np.einsum("nk,nk->k", np.maximum(X @ pull.T, 0.0), T)
-    return float((prices / np.maximum(penalty.norms(pull), 1e-300)).max(initial=0.0))
+    prices = np.einsum("nk,nk->k", np.maximum(task.rows @ pull.T, 0.0), T)
+    return float((prices / np.maximum(task.neuron.norms(pull), 1e-300)).max(initial=0.0))
 
 
-def search_alpha_max(
-    X: NDArray,
-    y: NDArray,
-    loss: Loss,
-    sample_weight: NDArray,
-    fit_intercept: bool,
-    n_outputs: int,
-    random_state: np.random.Generator,
-    skip: NDArray | None = None,
-    hidden_bias: str = "penalized",
-    feature_penalty: NDArray | None = None,
-    n_random: int = 100,
-) -> float:
+def search_alpha_max(task: Task, random_state: np.random.Generator, n_random: int = 100) -> float:
     """Largest price found over all patterns at the best constant prediction: a lower bound of the true alpha_max.
 
     Parameters
     ----------
-    X, y, loss, sample_weight, fit_intercept, n_outputs, random_state, skip, hidden_bias, feature_penalty
-        As in ``solve_adaptively``.
+    task : Task
+        The training problem, of ReLU neurons.
+    random_state : numpy Generator
+        Source of random starts.
     n_random : int, default=100
         Random starts for each sign and output.
 
@@ -562,36 +461,28 @@ def search_alpha_max(
     -------
     alpha_max : float
     """
-    empty = np.zeros((0, len(X)), dtype=bool)
-    design = Design(X, empty, [], [], [], n_outputs)
-    cones = ReLU().penalty(X, empty, design.pattern, hidden_bias, feature_penalty)
-    problem = Problem(design, y, loss, cones, 1.0, sample_weight, fit_intercept, skip)
-    effort = (n_random, 30, 2, random_state)
-    theta = problem.null_model[1]
+    theta = task.null_model[1]
     try:
         with current().part(SEARCH_SHARE):
-            found = find(X, signed(theta), no_peaks(X), hidden_bias, effort, feature_penalty=feature_penalty)
+            found = find(task, theta, no_peaks(task.rows), (n_random, 30, 2, random_state))
             price = float(found[1].max(initial=0.0))
     except OutOfTime:
-        price = least_alpha_max(X, signed(theta), cones)
-    return price if price > problem.price_rounding(theta) else 0.0
+        price = least_alpha_max(task)
+    return price if price > task.price_rounding(theta) else 0.0
 
 
 def find(
-    X: NDArray,
-    T: NDArray,
-    known: Peaks,
-    hidden_bias: str,
-    effort: tuple[int, int, int, np.random.Generator],
-    **options,
+    task: Task, theta: NDArray, known: Peaks, effort: tuple[int, int, int, np.random.Generator], **options
 ) -> tuple[Peaks, NDArray, NDArray, int]:
-    """Peaks of a search, their prices in the norm of the penalty, vectors with these prices as norms, and its starts.
+    """Peaks of a search at theta, their prices in the norm of the neurons, vectors with these prices as norms, and the
+    starts of the search.
 
     ``effort`` is n_random, n_climbs, n_generations and rng; all else is as in ``search``. With free biases that runs
     with a long ones column, in whose norm biases hardly count; the cells that it finds are then priced exactly.
     """
-    if hidden_bias != "free":
-        peaks, n_starts = search(X, T, known, *effort, **options)
+    X, T = task.rows, signed(theta)
+    if not task.neuron.free_bias:
+        peaks, n_starts = search(X, T, known, *effort, feature_penalty=task.neuron.feature_penalty, **options)
         return peaks, peaks.prices, peaks.V, n_starts
     scale = np.ones(X.shape[1])
     scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0
@@ -608,35 +499,29 @@ def find(
 # Trial steps may leave the range of single precision; the line search does not take them.
 @np.errstate(over="ignore", invalid="ignore")
 def descend(
-    X,
-    y,
-    loss,
-    alpha,
-    sample_weight,
-    fit_intercept,
-    n_outputs,
-    rng,
-    skip=None,
-    hidden_bias="penalized",
-    start: Blocks | None = None,
-    n_neurons=50,
-    max_iter=400,
-    feature_penalty: NDArray | None = None,
-) -> Blocks:
-    """Blocks of a network that L-BFGS finds on the weight-decay objective itself, from blocks or from a random start.
+    task: Task,
+    alpha: float,
+    random_state: np.random.Generator,
+    start: Cells | None = None,
+    n_neurons: int = 50,
+    max_iter: int = 400,
+) -> Cells:
+    """Neurons that L-BFGS finds on the weight-decay objective itself, from given ones or from a random start.
 
     Every neuron feeds one output. The point is not to be optimal but to bring patterns worth listing: products are in
     single precision, mostly. With a feature penalty weights are differences of two non-negative numbers, and those of
     most features end at zero.
     """
+    X, n_outputs = task.rows, task.n_outputs
     n, d = X.shape
     decayed = np.ones(d)
-    decayed[-1:] = hidden_bias != "free"
+    decayed[-1:] = not task.neuron.free_bias
+    feature_penalty = task.neuron.feature_penalty
     signs, mu = ([1.0], np.zeros(d)) if feature_penalty is None else ([1.0, -1.0], feature_penalty)
     if start is None:
         output = np.arange(n_neurons * n_outputs) % n_outputs
-        W = rng.standard_normal((len(output), d)) / np.sqrt(d)
-        a = 0.5 * rng.choice([-1.0, 1.0], len(output))
+        W = random_state.standard_normal((len(output), d)) / np.sqrt(d)
+        a = 0.5 * random_state.choice([-1.0, 1.0], len(output))
     else:
         lengths = np.linalg.norm(start.V * decayed, axis=1) + np.abs(start.V) @ mu
         keep = lengths > 0
@@ -645,7 +530,7 @@ def descend(
     order = np.argsort(output, kind="stable")
     output, W, a, m = output[order], W[order], a[order], len(output)
     feeding = [slice(*np.searchsorted(output, (o, o + 1))) for o in range(n_outputs)]
-    free = free_columns(n, fit_intercept, skip)
+    free = task.free
 
     rows = in_single_precision(X)
 
@@ -666,7 +551,7 @@ def descend(
         hidden, z = forward(W, a)
         z += free @ c
         z = z[:, 0] if n_outputs == 1 else z
-        g = loss.gradient(y, z).reshape(n, n_outputs) * sample_weight[:, None]
+        g = task.gradient(z).reshape(n, n_outputs)
         back, slope_a = (hidden > 0).astype(rows.dtype), np.empty(m)
         for o, part in enumerate(feeding):
             slope = g[:, o].astype(rows.dtype)
@@ -679,15 +564,13 @@ def descend(
         slopes = [(sign * slope_W + alpha * size[:, None] * mu).ravel() for sign in signs]
         slope_a += alpha * a
         decay = np.sum(decayed * W * W) if feature_penalty is None else size @ size
-        value = sample_weight @ loss.value(y, z) + 0.5 * alpha * (decay + a @ a)
+        value = task.loss_value(z) + 0.5 * alpha * (decay + a @ a)
         return value, np.concatenate([*slopes, slope_a, (free.T @ g).ravel()])
 
     # Neurons that first have to stand in for the unpenalised terms would lose their places.
     z = forward(W, a)[1]
-    empty = Design(X, np.zeros((0, n), dtype=bool), [], [], [], n_outputs)
-    problem = Problem(empty, y, loss, GroupLasso(), alpha, sample_weight, fit_intercept, skip)
     z = z[:, 0] if n_outputs == 1 else z
-    c = free.T @ np.broadcast_to(problem.best_intercept(z), z.shape).reshape(n, n_outputs) / n
+    c = free.T @ np.broadcast_to(task.best_intercept(z), z.shape).reshape(n, n_outputs) / n
     parts, low = np.stack([W]), -np.inf
     if feature_penalty is not None:
         parts, low = np.maximum(np.multiply.outer(signs, W), 0.0), 0.0
@@ -705,53 +588,5 @@ def descend(
     with suppress(OutOfTime):
         minimize(objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options, callback=watch)
     W, _, a, _ = unpack(last)
-    blocks = Blocks((X @ W.T >= 0).T, np.where(a >= 0, 1.0, -1.0), output, np.abs(a)[:, None] * W)
-    return blocks.join(blocks.take(np.zeros(0, dtype=int)))
-
-
-def blocks_in(problem: Problem, coef: NDArray) -> Blocks:
-    """The non-zero blocks of a solution.
-
-    Parameters
-    ----------
-    problem : Problem
-        Any program.
-    coef : array of shape (n_blocks, n_features)
-        Its coefficients.
-
-    Returns
-    -------
-    blocks : Blocks
-    """
-    k, design = np.flatnonzero(coef.any(axis=1)), problem.design
-    return Blocks(design.patterns[design.pattern[k]], design.sign[k], design.output[k], coef[k])
-
-
-def blocks_of(network: Network, X: NDArray, hidden_bias: str, patterns: NDArray | None = None) -> Blocks:
-    """The blocks of a network's neurons; one for each output fed.
-
-    Parameters
-    ----------
-    network : Network
-        Any two-layer network. Blocks of gated ones have positive signs.
-    X : array of shape (n_samples, n_features)
-        The data, with its ones column if ``hidden_bias`` is not "none".
-    hidden_bias : {"penalized", "free", "none"}
-        Whether biases are the last coordinate.
-    patterns : array of shape (n_neurons, n_samples), optional
-        The cells of the neurons, by default those that their weights lie in.
-
-    Returns
-    -------
-    blocks : Blocks
-    """
-    W = network.hidden_weights
-    if hidden_bias != "none":
-        W = np.column_stack([W, network.hidden_biases])
-    cells = (X @ W.T >= 0).T if patterns is None else patterns
-    amounts = network.output_weights.reshape(network.n_neurons, network.n_outputs)
-    neuron, output = np.nonzero(amounts)
-    a = amounts[neuron, output]
-    sign = np.sign(a) if network.gate_weights is None else np.ones(len(a))
-    blocks = Blocks(cells[neuron], sign, output, (sign * a)[:, None] * W[neuron])
-    return blocks.join(blocks.take(np.zeros(0, dtype=int)))
+    cells = Cells((X @ W.T >= 0).T, np.where(a >= 0, 1.0, -1.0), output, np.abs(a)[:, None] * W)
+    return cells.join(Cells.none(X))

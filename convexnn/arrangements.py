@@ -504,10 +504,24 @@ def _batches(n_columns: int, n_rows: int) -> list[slice]:
     return [slice(start, min(start + size, n_columns)) for start in range(0, n_columns, size)]
 
 
+def as_one(key: NDArray[np.uint8]) -> NDArray:
+    """Rows of bytes as single items, ordered like the rows.
+
+    Parameters
+    ----------
+    key : uint8 array of shape (n_rows, n_bytes)
+        Any bytes.
+
+    Returns
+    -------
+    items : array of shape (n_rows,)
+    """
+    return np.ascontiguousarray(key).view(np.dtype((np.void, key.shape[1]))).ravel()
+
+
 def _first_of_each(packed: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Ascending indices of the first occurrence of each distinct row."""
-    as_one = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
-    return np.sort(np.unique(as_one, return_index=True)[1])
+    return np.sort(np.unique(as_one(packed), return_index=True)[1])
 
 
 def _balanced(X: NDArray) -> tuple[NDArray, NDArray, float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import ceil, floor, log10
+from numbers import Real
 from os import PathLike
 from typing import Any
 
@@ -11,16 +12,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from convexnn import certificate as certificates
-from convexnn.activations import ReLU, lift, lift_feature_penalty
-from convexnn.adaptive import blocks_of, solve_adaptively
-from convexnn.arrangements import check_data, patterns_of
+from convexnn.adaptive import solve_adaptively
+from convexnn.arrangements import patterns_of
 from convexnn.budget import STOPS, Budget, current
+from convexnn.cells import Cells
 from convexnn.certificate import Certificate
+from convexnn.conversion import coef_of, network_of
 from convexnn.files import read_arrays
+from convexnn.graded import task_of
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network, real_array
+from convexnn.problem import Problem
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
+from convexnn.task import Task
 from convexnn.units import Units
 
 EXPECTED = (
@@ -324,37 +329,36 @@ def audit(
     network = network_from(model, hidden_bias=hidden_bias)
     kind = hidden_bias or network.hidden_bias
     the_loss = _loss(model, network, loss)
-    X, y, weights = _check(network, X, _coded(model, network, the_loss, y), alpha, the_loss, sample_weight)
+    task = _task(network, X, _coded(model, network, the_loss, y), alpha, the_loss, sample_weight, fit_intercept, kind)
     stages = 1 + improve + certify
 
     def share(stage):
         return None if budget.left is None else budget.left / (stages - stage)
 
     def value(candidate):
-        return candidate.objective(X, y, alpha, the_loss, weights)
+        return candidate.objective(task.X, task.y, alpha, the_loss, task.sample_weight)
 
-    common: dict[str, Any] = dict(alpha=alpha, loss=the_loss, sample_weight=weights, fit_intercept=fit_intercept)
     with budget:
-        polished = polish(network, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(0))
+        polished = _polished(network, task, alpha, tol, share(0))
     best, improved, theta, certificate, bound = polished, None, None, None, None
     if improve:
         better = polished
         try:
             with budget:
-                better, theta = _improve(
-                    polished, X, y, **common, hidden_bias=kind, tol=tol, max_time=share(1), seed=random_state
-                )
+                better, theta = _improved(polished, task, alpha, tol, share(1), random_state)
         except STOPS as stop:
             budget.stop(stop)
         best = improved = min(better, polished, key=value)
     if certify:
+        at = alpha
         # |a|_1 <= sqrt(n_outputs) |a|_2 for neurons that feed several outputs
         if _feeds_several(network):
-            common["alpha"], theta = alpha / np.sqrt(network.n_outputs), None
+            at, theta = alpha / np.sqrt(network.n_outputs), None
         limit = {} if max_time is None else dict(max_time=share(stages - 1))
-        options = dict(hidden_bias=kind, theta=theta, random_state=random_state)
+        given: Any = dict(loss=the_loss, sample_weight=task.sample_weight, fit_intercept=fit_intercept, theta=theta)
+        given |= dict(hidden_bias=kind, random_state=random_state)
         with budget:
-            certificate = certificates.certify(best, X, y, **common, **options, **limit)
+            certificate = certificates.certify(best, task.X, task.y, alpha=at, **given, **limit)
         if certificate.scope == "global" and np.isfinite(certificate.lower_bound):
             bound = float(certificate.lower_bound)
     objective = value(network)
@@ -370,7 +374,7 @@ def audit(
         None if bound is None else relative_gap(objective, bound),
         certificate,
         _verdict(objective, value(best), bound, network, best, kind),
-        _weight_decay(model, float(alpha), len(X)),
+        _weight_decay(model, float(alpha), len(task.y)),
     )
 
 
@@ -431,31 +435,31 @@ def polish(
     hidden_bias = hidden_bias or network.hidden_bias
     loss = get_loss(loss, network.n_outputs)
     _check_limits(tol, max_time)
-    X, y, weights = _check(network, X, y, alpha, loss, sample_weight)
-    _check_intercept(network, hidden_bias, fit_intercept)
+    task = _task(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
+    return _polished(network, task, alpha, tol, max_time)
+
+
+def _polished(network: Network, task: Task, alpha: float, tol: float, max_time: float | None) -> Network:
+    """The best of the network, the network balanced, and the solution over its patterns."""
     balanced = network.balance()
     with Budget(max_time) as budget:
         try:
-            solution = _solution(balanced, X, y, alpha, loss, weights, hidden_bias, fit_intercept, tol, max_time)
+            solution = _solution(balanced, task, alpha, tol, max_time)
         except STOPS as stop:
             budget.stop(stop)
             solution = balanced
-    return min(solution, balanced, network, key=lambda candidate: candidate.objective(X, y, alpha, loss, weights))
+    grade = task.X, task.y, alpha, task.loss, task.sample_weight
+    return min(solution, balanced, network, key=lambda candidate: candidate.objective(*grade))
 
 
-def _solution(balanced, X, y, alpha, loss, weights, hidden_bias, fit_intercept, tol, max_time):
+def _solution(balanced: Network, task: Task, alpha: float, tol: float, max_time: float | None) -> Network:
     """The network of the convex program over the patterns of a balanced one."""
-    units = Units.of(X, y, loss, weights, fit_intercept, hidden_bias)
-    arrangement = patterns_of(balanced, X, hidden_bias=hidden_bias)
-    skip = None if balanced.skip_weights is None else units.skip(X)
-    mu = lift_feature_penalty(balanced.feature_penalty, X.shape[1], hidden_bias)
-    fixed: Any = (fit_intercept, balanced.n_outputs, skip, hidden_bias, mu)
-    normal = units.rows(X), units.targets(y), arrangement, units.loss
-    problem = lift(ReLU(), *normal, alpha / units.alpha, weights / units.weight, *fixed)
-    solver = Newton(tol=tol, max_time=max_time) if problem.smooth else CvxpySolver(tol=tol, max_time=max_time)
-    result = solver.solve(problem, ReLU().coef(units.neurons(balanced), problem, hidden_bias))
-    found = ReLU().network(problem, result.coef, result.intercept, arrangement, hidden_bias)
-    return _pruned(found, units, X)
+    units = Units.of(task)
+    arrangement = patterns_of(balanced, task.X, hidden_bias=task.neuron.hidden_bias)
+    problem = Problem.listing(units.task(task), arrangement.patterns.T, alpha / units.alpha)
+    solver = Newton(tol=tol, max_time=max_time) if task.smooth else CvxpySolver(tol=tol, max_time=max_time)
+    result = solver.solve(problem, coef_of(units.neurons(balanced), problem))
+    return _pruned(network_of(problem, result.coef, result.intercept), units, task.X)
 
 
 def _pruned(network: Network, units: Units, X: NDArray) -> Network:
@@ -469,20 +473,18 @@ def _pruned(network: Network, units: Units, X: NDArray) -> Network:
         return units.network(network)
 
 
-def _improve(network, X, y, *, alpha, loss, sample_weight, hidden_bias, fit_intercept, tol, max_time, seed):
+def _improved(
+    network: Network, task: Task, alpha: float, tol: float, max_time: float | None, random_state
+) -> tuple[Network, NDArray]:
     """Network and dual point from a search over all patterns that starts at the neurons of the given network."""
-    units = Units.of(X, y, loss, sample_weight, fit_intercept, hidden_bias)
-    lifted, skip = units.rows(X), None if network.skip_weights is None else units.skip(X)
-    solver = (Newton if np.isfinite(loss.lipschitz) else CvxpySolver)(tol=tol, max_time=max_time)
-    blocks = blocks_of(units.neurons(network), lifted, hidden_bias)
-    targets, weights = units.targets(y), sample_weight / units.weight
-    data = (lifted, targets, units.loss, alpha / units.alpha, weights, fit_intercept, network.n_outputs)
-    rng = np.random.default_rng(seed)
-    mu = lift_feature_penalty(network.feature_penalty, X.shape[1], hidden_bias)
-    options = dict(skip=skip, hidden_bias=hidden_bias, feature_penalty=mu)
-    problem, result, _ = solve_adaptively(*data, solver, blocks, rng, **options)  # type: ignore[arg-type]
-    found = ReLU().network(problem, result.coef, result.intercept, None, hidden_bias)  # type: ignore[arg-type]
-    return _pruned(found, units, X), units.theta * result.theta
+    units = Units.of(task)
+    normal = units.task(task)
+    solver = (Newton if task.smooth else CvxpySolver)(tol=tol, max_time=max_time)
+    cells = Cells.of_network(units.neurons(network), normal.rows, task.neuron)
+    rng = np.random.default_rng(random_state)
+    problem, result, _ = solve_adaptively(normal, alpha / units.alpha, solver, cells, rng)
+    found = network_of(problem, result.coef, result.intercept)
+    return _pruned(found, units, task.X), units.theta * result.theta
 
 
 def _feeds_several(network: Network) -> bool:
@@ -516,8 +518,8 @@ def _coded(model, network: Network, loss: Loss, y: ArrayLike) -> ArrayLike:
     return code if network.n_outputs > 1 else 2.0 * code - 1.0
 
 
-def _check(network: Network, X, y, alpha, loss: Loss, sample_weight) -> tuple[NDArray, NDArray, NDArray]:
-    """Data, targets and weights of the samples of positive weight, or a ValueError that says what does not fit."""
+def _task(network: Network, X, y, alpha, loss: Loss, sample_weight, fit_intercept, hidden_bias) -> Task:
+    """The training problem of a network, or a ValueError that says what does not fit."""
     if network.gate_weights is not None:
         raise ValueError("model must be a ReLU network, got a gated ReLU network; use network.to_relu(X).")
     if (network.n_outputs > 1) != (loss.target == "classes"):
@@ -525,42 +527,25 @@ def _check(network: Network, X, y, alpha, loss: Loss, sample_weight) -> tuple[ND
             f"model must have {'several outputs' if loss.target == 'classes' else 'one output'} for "
             f"loss={loss.name!r}, got {network.n_outputs}."
         )
-    try:
-        good = bool(np.isfinite(alpha) and alpha > 0)
-    except TypeError:
-        good = False
-    if not good:
+    if not (isinstance(alpha, Real) and 0 < float(alpha) < np.inf):
         raise ValueError(f"alpha must be a finite number > 0, got {alpha!r}.")
-    X, y = check_data(X), loss.check_target(y)
-    if X.shape[1] != network.hidden_weights.shape[1]:
-        raise ValueError(f"X must have {network.hidden_weights.shape[1]} features, got {X.shape[1]}.")
-    weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    if y.shape != (len(X),) or weights.shape != (len(X),):
-        raise ValueError(f"y and sample_weight must have shape ({len(X)},), got {y.shape} and {weights.shape}.")
-    if not np.isfinite(weights).all() or weights.min(initial=0.0) < 0 or not weights.any():
-        raise ValueError("sample_weight must be finite, non-negative and not all zero.")
+    if not fit_intercept and np.any(network.output_bias):
+        raise ValueError("model must have no output bias for fit_intercept=False, got a network with one.")
+    task = task_of(network, X, y, loss, sample_weight, fit_intercept, hidden_bias)
     if loss.target != "real":
         # Without samples of a class no optimum exists: its score falls without end.
-        found, n_classes = np.unique(y[weights > 0]), max(network.n_outputs, 2)
-        if len(found) != n_classes or (loss.target == "classes" and found[-1] >= n_classes):
+        found, n_classes = np.unique(task.y), max(network.n_outputs, 2)
+        if len(found) != n_classes:
             raise ValueError(
                 f"y must have samples of positive weight in each of {n_classes} classes, got {found[:10].tolist()}."
             )
-    keep = weights > 0
-    return X[keep], y[keep], weights[keep]
+    return task
 
 
 def _check_limits(tol: float, max_time: float | None) -> None:
     for name, limit in (("tol", tol), ("max_time", max_time)):
         if limit is not None and not 0 <= limit < np.inf:
             raise ValueError(f"{name} must be a finite number >= 0, got {limit!r}.")
-
-
-def _check_intercept(network: Network, hidden_bias: str, fit_intercept: bool) -> None:
-    if not fit_intercept and hidden_bias == "free":
-        raise ValueError("hidden_bias='free' needs fit_intercept=True, got False.")
-    if not fit_intercept and np.any(network.output_bias):
-        raise ValueError("model must have no output bias for fit_intercept=False, got a network with one.")
 
 
 def _percent(share: float, *, up: bool) -> str:

@@ -13,22 +13,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from convexnn.activations import ACTIVATIONS
-from convexnn.adaptive import blocks_of, solve_adaptively
+from convexnn.adaptive import solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, face_patterns, rank_of
 from convexnn.branching import bound_price
 from convexnn.budget import STOPS, Budget, current
+from convexnn.cells import Cells
 from convexnn.charges import bound_charged_price, highest_price
 from convexnn.cone_bounds import bound_over_cones
-from convexnn.graded import Graded
+from convexnn.design import Design
+from convexnn.graded import Graded, task_of
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.problem import Design
+from convexnn.neuron import Neuron
+from convexnn.problem import Problem
 from convexnn.relaxation import bound_prices
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
 from convexnn.squares import Squares
-from convexnn.trees import ChargedTree, with_charges
+from convexnn.task import Task
+from convexnn.trees import ChargedTree, Tree, with_charges
 
 METHODS = ("auto", "enumeration", "branch_and_bound", "sums_of_squares")
 # Patterns up to which "auto" lists them all: some seconds.
@@ -41,7 +44,7 @@ QUICK_ROWS = 300
 FREE_SHARE = 1e-3
 # For sums of squares, which are loose where the bias outweighs the features: the best of 0.001 to 0.75 on diabetes.
 FREE_SHARE_SQUARES = 0.6
-# Prices that are stored and recomputed may differ by this share of alpha; the bound follows the recomputed ones.
+# Prices that are stored and recomputed may differ by this share of alpha.
 AGREE = 1e-8
 # theta may be this share of its length off from being orthogonal to the unpenalised terms; the bound says by how much.
 ORTHOGONAL = 1e-9
@@ -109,6 +112,16 @@ class Enumeration:
             feature_penalty=self.feature_penalty,
             resolution=arrangement.resolution,
         )
+
+    def concerns(self, task: Task) -> None:
+        """ValueError unless the evidence is about the neurons of a task."""
+        neuron = task.neuron
+        if (self.activation, self.hidden_bias) != (neuron.activation.name, neuron.hidden_bias):
+            raise ValueError(
+                f"evidence must be about {neuron.activation.name!r} and hidden_bias={neuron.hidden_bias!r}."
+            )
+        if not _same_penalty(self.feature_penalty, neuron, task.rows):
+            raise ValueError("evidence must be about the feature penalty of the network.")
 
     def scaled(self, size: float) -> Enumeration:
         """The evidence for size * t."""
@@ -211,11 +224,14 @@ class Certificate:
             f"{self.networks} (lower bound {self.lower_bound + 0.0:.6g}, {how}{self.method}).{search}"
         )
 
+    @np.errstate(all="ignore")
     def verify(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Check everything again from the data and the evidence, without a solver.
 
         Recomputed are the objective from the weights, that theta is orthogonal to the unpenalised terms, the upper
-        bound of the prices of all neurons from the evidence, and the dual value of theta.
+        bound of the prices of all neurons from the evidence, the dual value of theta, and what counts as no gap. What a
+        search found (``n_searched``, ``price_found``, ``gap_found``), ``method`` and ``n_patterns`` prove nothing, and
+        are not looked at.
 
         Parameters
         ----------
@@ -236,63 +252,75 @@ class Certificate:
         ValueError
             When anything does not hold, or does not agree with what is stored; the message says what.
         """
-        if self.scope != "global" or self.network is None:
+        if self.scope != "global" or self.network is None or self.loss is None:
             raise ValueError(f"only certificates of scope 'global' can be verified, got scope {self.scope!r}.")
         if self.hidden_bias != "none" and self.network.hidden_bias != self.hidden_bias:
             raise ValueError(f"hidden_bias must be that of the network, {self.network.hidden_bias!r}.")
-        settings = (self.alpha, self.loss, sample_weight, self.fit_intercept, self.hidden_bias)
-        graded = Graded.of(self.network, X, y, *settings)
-        shape = graded.normal.null_model[1].shape
+        task = task_of(self.network, X, y, self.loss, sample_weight, self.fit_intercept, self.hidden_bias)
+        graded = Graded.of(self.network, task, self.alpha)
         theta = np.asarray(self.theta, dtype=float)
-        if theta.shape != shape or not np.isfinite(theta).all():
-            raise ValueError(f"theta must be finite of shape {shape}, got {theta.shape}.")
+        if theta.shape != task.shape or not np.isfinite(theta).all():
+            raise ValueError(f"theta must be finite of shape {task.shape}, got {theta.shape}.")
         theta = theta / graded.units.theta
         _agree("objective", self.objective, graded.objective, graded.rounding)
+        _agree("negligible", self.negligible, graded.negligible, 1e-6 * graded.negligible)
+        if self.networks != (networks := _networks(graded, " of any width")):
+            raise ValueError(f"networks is stored as {self.networks!r}, but is {networks!r}.")
         price = max(self._checked_bound(graded, theta, *part) for part in self._covering(graded))
         allowed = AGREE + graded.price_rounding(theta) / graded.normal.alpha
         _agree("price", self.price, price / graded.normal.alpha, allowed)
         if not price <= graded.normal.alpha * (1 + allowed):
             raise ValueError(f"theta must be feasible, got a price of {price / graded.normal.alpha:.9g} alpha.")
         left, size = np.linalg.norm(graded.away(theta)[0]), np.linalg.norm(theta)
-        if not left <= ORTHOGONAL * (size + np.linalg.norm(graded.normal.null_model[1])):
+        if not left <= ORTHOGONAL * (size + np.linalg.norm(graded.normal.task.null_model[1])):
             raise ValueError(
                 f"theta must be orthogonal to the unpenalised terms, got one {left / size:.1e} of its length off."
             )
         found = graded.lower_bound(theta, price)
         if not np.isfinite(found):
             raise ValueError("theta must lie inside the domain of the loss, got one without a dual value.")
+        if not found <= graded.objective + graded.rounding + graded.dual_rounding(theta):
+            raise ValueError(f"lower_bound must not be above the objective {graded.objective:.12g}, got {found:.12g}.")
         # What is stored follows from the stored price, which the recomputed one agrees with.
-        claimed = graded.lower_bound(theta, self.price * graded.normal.alpha)
+        claimed = graded.stated_bound(theta, self.price * graded.normal.alpha)
         tolerance = GAP_SHARE * max(graded.objective - found, 0.0) + graded.dual_rounding(theta)
         if not abs(self.lower_bound - claimed) <= tolerance:
             raise ValueError(f"lower_bound is stored as {self.lower_bound:.12g}, but recomputed as {claimed:.12g}.")
-        if not found <= graded.objective + graded.rounding:
-            raise ValueError(f"lower_bound must not be above the objective {graded.objective:.12g}, got {found:.12g}.")
-        return found
+        return min(found, graded.objective)
 
     def _covering(self, graded: Graded) -> tuple:
         """The evidence, if it is about every output and sign; ValueError if it is not."""
-        wanted = {(output, sign) for output in range(graded.normal.design.n_outputs) for sign in (1, -1)}
+        wanted = {(output, sign) for output in range(graded.task.n_outputs) for sign in (1, -1)}
         if {(output, sign) for output, sign, _ in self.evidence} != wanted:
             raise ValueError(f"evidence must cover the outputs and signs {sorted(wanted)}.")
         return self.evidence
 
     def _checked_bound(self, graded: Graded, theta: NDArray, output: int, sign: int, evidence) -> float:
         """The bound of the prices of one output and sign, recomputed; ValueError for evidence of something else."""
-        rows, mu = graded.normal.design.X, graded.normal.penalty.feature_penalty
+        rows, neuron = graded.normal.task.rows, graded.task.neuron
+        if type(evidence) not in EVIDENCE:
+            raise ValueError(f"evidence must be one of {[kind.__name__ for kind in EVIDENCE]}, got {evidence!r:.80}.")
         plain, charged = isinstance(evidence, Enumeration), isinstance(evidence, ChargedTree)
-        if plain and (evidence.activation, evidence.hidden_bias) != (graded.activation, self.hidden_bias):
-            raise ValueError(f"evidence must be about {graded.activation!r} and hidden_bias={self.hidden_bias!r}.")
-        if (plain or charged) and not np.array_equal(_stretch(evidence.feature_penalty, rows), _stretch(mu, rows)):
-            raise ValueError("evidence must be about the feature penalty of the network.")
-        if not plain and graded.activation != "relu":
+        if isinstance(evidence, Enumeration):
+            evidence.concerns(graded.task)
+        elif not neuron.activation.cones:
             raise ValueError("evidence for gated networks must be a list of patterns.")
+        if charged and not _same_penalty(evidence.feature_penalty, neuron, rows):
+            raise ValueError("evidence must be about the feature penalty of the network.")
         share = FREE_SHARE_SQUARES if isinstance(evidence, Squares) else FREE_SHARE
-        ball = rows if plain or charged else _unit_ball(rows, self.hidden_bias, share, mu)
+        ball = rows if plain or charged else _unit_ball(rows, neuron, share)
         bound = evidence.check(ball, sign * theta.reshape(len(rows), -1)[:, output])
         tolerance = AGREE * graded.normal.alpha + graded.price_rounding(theta)
         _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound, tolerance)
         return bound
+
+
+#: What can be evidence: classes that bound prices from the data, whatever they hold.
+EVIDENCE: list[type] = [Enumeration, Tree, ChargedTree, Squares]
+
+
+def _same_penalty(feature_penalty: NDArray | None, neuron: Neuron, rows: NDArray) -> bool:
+    return np.array_equal(_stretch(feature_penalty, rows), _stretch(neuron.feature_penalty, rows))
 
 
 def _agree(name: str, stored: float, recomputed: float, tolerance: float) -> None:
@@ -320,28 +348,24 @@ def certify_listed(graded: Graded, design: Design, theta: NDArray, listed: Arran
     -------
     certificate : Certificate
     """
-    normal, kind, hidden_bias = graded.normal, ACTIVATIONS[graded.activation](), graded.hidden_bias
-    rows, mu = normal.design.X, normal.penalty.feature_penalty
+    normal, task, neuron = graded.normal, graded.normal.task, graded.task.neuron
     first = np.unique(np.packbits(design.patterns, axis=1), axis=0, return_index=True)[1]
     patterns = design.patterns[np.sort(first)]
     n_patterns = len(patterns)
     evidence: tuple = ()
     # A search lists a pattern with the sign and the output that it found it for: here it counts with all.
-    every = np.meshgrid(np.arange(n_patterns), kind.signs, np.arange(design.n_outputs), indexing="ij")
-    pattern, sign, output = (part.ravel() for part in every)
-    penalty = kind.penalty(rows, patterns, pattern, hidden_bias, mu)
-    program = replace(normal, design=Design(rows, patterns, pattern, sign, output, design.n_outputs), penalty=penalty)
+    program = Problem.listing(task, patterns, normal.alpha)
     theta = graded.orthogonal(program.dual_bound(theta)[1])
     # Gates tell rows apart that are one but for rounding, which moves the price of no ReLU.
-    complete = listed is not None and listed.complete and (graded.activation == "relu" or listed.resolution == 0)
+    complete = listed is not None and listed.complete and (neuron.activation.cones or listed.resolution == 0)
     if listed is not None and complete:
         theta, evidence = _by_list(graded, theta, listed)
-        price = max(bound.bound for _, _, bound in evidence)
+        price = _highest(evidence)
         which, method = " of any width", f"listing all {n_patterns:,} activation patterns"
     else:
-        price = penalty.dual_norm(program.design.adjoint(theta))
+        price = program.penalty.dual_norm(program.design.adjoint(theta))
         which, method = f" with the {n_patterns:,} listed activation patterns", "no statement on other patterns"
-    bound = graded.lower_bound(theta, price)
+    bound = graded.stated_bound(theta, price)
     return Certificate(
         graded.objective,
         bound,
@@ -351,10 +375,10 @@ def certify_listed(graded: Graded, design: Design, theta: NDArray, listed: Arran
         price / normal.alpha,
         n_patterns,
         _networks(graded, which),
-        alpha=graded.problem.alpha,
-        loss=graded.problem.loss,
-        fit_intercept=normal.fit_intercept,
-        hidden_bias=hidden_bias,
+        alpha=graded.alpha,
+        loss=graded.task.loss,
+        fit_intercept=task.fit_intercept,
+        hidden_bias=neuron.hidden_bias,
         network=graded.network,
         negligible=graded.negligible,
         evidence=evidence,
@@ -362,9 +386,9 @@ def certify_listed(graded: Graded, design: Design, theta: NDArray, listed: Arran
 
 
 def _networks(graded: Graded, which: str) -> str:
-    kind = "two-layer ReLU network" if graded.activation == "relu" else "gated ReLU network"
-    kind += "" if graded.problem.skip is None else " with a skip connection"
-    return kind + which + (" whose neurons feed one output each" if graded.problem.design.n_outputs > 1 else "")
+    kind = "two-layer ReLU network" if graded.task.neuron.activation.cones else "gated ReLU network"
+    kind += "" if graded.task.skip is None else " with a skip connection"
+    return kind + which + (" whose neurons feed one output each" if graded.task.n_outputs > 1 else "")
 
 
 def _stretch(feature_penalty: NDArray | None, rows: NDArray) -> NDArray:
@@ -373,15 +397,15 @@ def _stretch(feature_penalty: NDArray | None, rows: NDArray) -> NDArray:
     return np.ones(rows.shape[1]) if feature_penalty is None else 1.0 + feature_penalty
 
 
-def _unit_ball(rows: NDArray, hidden_bias: str, share: float, feature_penalty: NDArray | None = None) -> NDArray:
+def _unit_ball(rows: NDArray, neuron: Neuron, share: float) -> NDArray:
     r"""Rows whose prices over the unit ball bound those of the neurons that the penalty counts as of norm 1.
 
     Free biases: with the features shifted to their mean and R the largest norm, a bias beyond R turns all samples on,
     or all off, and then does not matter, since theta sums to zero. So (w, b) with |w| <= 1 and |b| <= R are all there
     are; they lie in the ellipsoid (1 - s) |w|^2 + s (b / R)^2 <= 1, which for small s is hardly longer in w.
     """
-    if hidden_bias != "free":
-        return rows / _stretch(feature_penalty, rows)
+    if not neuron.free_bias:
+        return rows / _stretch(neuron.feature_penalty, rows)
     X = rows[:, :-1] - rows[:, :-1].mean(axis=0)
     reach = np.linalg.norm(X, axis=1).max() or 1.0
     return np.column_stack([X / np.sqrt(1 - share), np.full(len(X), reach / np.sqrt(share))])
@@ -439,12 +463,12 @@ def prove(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     start = perf_counter()
-    problem, hidden_bias = graded.normal, graded.hidden_bias
-    rows, mu = problem.design.X, problem.penalty.feature_penalty
+    problem, task, neuron = graded.normal, graded.normal.task, graded.task.neuron
+    rows, mu = task.rows, neuron.feature_penalty
     # What is longer is no dual variable of these data, what is shorter is zero.
     size = float(np.abs(theta).max(initial=0.0))
     theta = theta / max(size / 1e100, 1.0) if size > 1e-100 else np.zeros_like(theta)
-    if problem.free.shape[1]:
+    if problem.task.free.shape[1]:
         theta = graded.orthogonal(problem.dual_bound(theta)[1])
     rank, count = _size(rows)
     if mu is not None:
@@ -456,10 +480,10 @@ def prove(
             # Cells too thin to be listed: cones cover them all the same.
             if method == "enumeration":
                 raise
-    ball = _unit_ball(rows, hidden_bias, FREE_SHARE)
+    ball = _unit_ball(rows, neuron, FREE_SHARE) if mu is None else rows
     found = []
     if method == "branch_and_bound" or (method == "auto" and rank <= MAX_CONE_RANK):
-        share = 1.0 if method != "auto" or rank <= SURE_CONE_RANK or not problem.smooth else 0.5
+        share = 1.0 if method != "auto" or rank <= SURE_CONE_RANK or not problem.task.smooth else 0.5
         until = np.inf if max_time is None else start + share * max_time
         if mu is None:
             tries = _both_signs(theta, lambda t: (t, bound_price(ball, t, max_cones=0, known=known).price))
@@ -476,18 +500,18 @@ def prove(
             evidence += ((output, sign, tree),)
         n_cones = sum(tree.n_cones for _, _, tree in evidence)
         found.append((*feasible(graded, theta, evidence), f"branch and bound over {n_cones:,} cones"))
-        slack = max(tree.bound for _, _, tree in evidence) / target - 1
+        slack = _highest(evidence) / target - 1
         if method != "auto" or share == 1.0 or slack <= 10 * accuracy:
             return found[0]
-    if method == "sums_of_squares" or problem.smooth:
-        ball = _unit_ball(rows, hidden_bias, FREE_SHARE_SQUARES, mu)
+    if method == "sums_of_squares" or problem.task.smooth:
+        ball = _unit_ball(rows, neuron, FREE_SHARE_SQUARES)
         try:
             found.append(_by_squares(graded, theta, ball, None if max_time is None else start + max_time))
         except STOPS as stop:
             current().stop(stop)
     if not found:
         return np.zeros_like(theta), (), "nothing"
-    return max(found, key=lambda f: problem.dual_value(f[0]))
+    return max(found, key=lambda f: problem.task.dual_value(f[0]))
 
 
 def proved(
@@ -514,8 +538,8 @@ def proved(
     certificate : Certificate
         Of scope "none" when nothing was proved.
     """
-    price = max((proof.bound for _, _, proof in evidence), default=np.inf)
-    bound = graded.lower_bound(theta, price)
+    price = _highest(evidence)
+    bound = graded.stated_bound(theta, price)
     return Certificate(
         graded.objective,
         bound,
@@ -527,14 +551,19 @@ def proved(
         _networks(graded, " of any width"),
         n_searched,
         price_found,
-        graded.problem.alpha,
-        graded.problem.loss,
-        graded.problem.fit_intercept,
-        graded.hidden_bias,
+        graded.alpha,
+        graded.task.loss,
+        graded.task.fit_intercept,
+        graded.task.neuron.hidden_bias,
         graded.network,
         graded.negligible,
         evidence,
     )
+
+
+def _highest(evidence: tuple) -> float:
+    """The largest bound of prices: infinite without evidence, NaN where one is."""
+    return float(np.max([proof.bound for _, _, proof in evidence])) if evidence else np.inf
 
 
 def _both_signs(theta: NDArray, bounded) -> tuple:
@@ -545,10 +574,11 @@ def _both_signs(theta: NDArray, bounded) -> tuple:
 
 def feasible(graded: Graded, theta: NDArray, evidence: tuple) -> tuple[NDArray, tuple]:
     """theta shortened until the proved bound of its prices is alpha, and the evidence for that."""
-    price = max(proof.bound for _, _, proof in evidence)
+    price = _highest(evidence)
     size = graded.normal.alpha / max(graded.normal.alpha, price) if np.isfinite(price) else 0.0
     lost = graded.price_rounding(size * theta) > LOST * graded.normal.alpha
-    if lost or not graded.lower_bound(size * theta, graded.normal.alpha) > 0:
+    zero = graded.lower_bound(np.zeros_like(theta), 0.0)
+    if lost or not graded.lower_bound(size * theta, graded.normal.alpha) > zero:
         size = 0.0
     if size == 0.0:
         # Nothing can be said of theta, but zero is feasible.
@@ -580,15 +610,15 @@ def settled(graded: Graded, theta: NDArray, evidence: Callable[[NDArray], tuple]
         theta = feasible(graded, theta, found)[0]
         theta = graded.units.theta * theta / graded.units.theta
         found = evidence(theta)
-        if max(proof.bound for _, _, proof in found) <= graded.normal.alpha * (1 + 0.1 * AGREE):
+        if _highest(found) <= graded.normal.alpha * (1 + 0.1 * AGREE):
             return theta, found
     return np.zeros_like(theta), evidence(np.zeros_like(theta))
 
 
 def _by_list(graded: Graded, theta: NDArray, listed: Arrangement) -> tuple[NDArray, tuple]:
     """theta shortened until no price over a complete list is above alpha, and the evidence for just that theta."""
-    rows = graded.normal.design.X
-    blank = Enumeration(graded.activation, graded.hidden_bias, np.inf, graded.normal.penalty.feature_penalty)
+    rows, neuron = graded.normal.task.rows, graded.task.neuron
+    blank = Enumeration(neuron.activation.name, neuron.hidden_bias, np.inf, neuron.feature_penalty)
 
     def evidence(theta):
         return _both_signs(theta, lambda t: replace(blank, bound=blank.over(listed, rows, t)))
@@ -598,9 +628,8 @@ def _by_list(graded: Graded, theta: NDArray, listed: Arrangement) -> tuple[NDArr
 
 def _by_squares(graded: Graded, theta: NDArray, ball: NDArray, end: float | None) -> tuple[NDArray, tuple, str]:
     """Sums of squares: the two highest levels that are quick, the second from the dual point of the first."""
-    problem = graded.normal
-    rank, C = int(np.linalg.matrix_rank(ball)), problem.design.n_outputs
-    program = replace(problem, design=Design(ball, np.zeros((0, len(ball)), dtype=bool), [], [], [], C))
+    rank = int(np.linalg.matrix_rank(ball))
+    program = replace(graded.normal, task=replace(graded.normal.task, rows=ball))
     levels = [level for level in (1, 2, 3) if level == 1 or comb(rank + level - 1, level) <= QUICK_ROWS][-2:]
     results: list[tuple] = []
     for level in levels:
@@ -717,29 +746,27 @@ def certify(
     hidden_bias = network.hidden_bias if hidden_bias is None else hidden_bias
     if hidden_bias in ("penalized", "free"):
         network = replace(network, hidden_bias=hidden_bias)
-    graded = Graded.of(network, X, y, alpha, loss, sample_weight, fit_intercept, hidden_bias)
-    problem = graded.normal
-    if method == "sums_of_squares" and not problem.smooth:
-        raise ValueError(f'method="sums_of_squares" needs a loss with a Lipschitz gradient, got {problem.loss.name!r}.')
+    graded = Graded.of(network, task_of(network, X, y, loss, sample_weight, fit_intercept, hidden_bias), alpha)
+    problem, task = graded.normal, graded.normal.task
+    if method == "sums_of_squares" and not task.smooth:
+        raise ValueError(f'method="sums_of_squares" needs a loss with a Lipschitz gradient, got {task.loss.name!r}.')
     searched: dict = {}
     known = None
     if theta is None:
         left = None if max_time is None else max_time / 3
-        solver = Newton(tol=1e-4, max_time=left) if problem.smooth else CvxpySolver(max_time=left)
-        rows, mu = problem.design.X, problem.penalty.feature_penalty
-        blocks = blocks_of(graded.units.neurons(network), rows, hidden_bias)
-        data = (rows, problem.y, problem.loss, problem.alpha, problem.sample_weight, fit_intercept, network.n_outputs)
-        rng = np.random.default_rng(random_state)
-        point = problem.null_model[1]
+        solver = Newton(tol=1e-4, max_time=left) if task.smooth else CvxpySolver(max_time=left)
+        cells = Cells.of_network(graded.units.neurons(network), task.rows, task.neuron)
+        point = task.null_model[1]
         with budget, suppress(np.linalg.LinAlgError):
-            _, result, seen = solve_adaptively(*data, solver, blocks, rng, None, problem.skip, hidden_bias, mu)
+            rng = np.random.default_rng(random_state)
+            _, result, seen = solve_adaptively(task, problem.alpha, solver, cells, rng)
             point = result.theta
-            known = None if hidden_bias == "free" else result.coef[result.coef.any(axis=1)]
+            known = None if task.neuron.free_bias else result.coef[result.coef.any(axis=1)]
             searched = dict(n_searched=seen.n_starts, price_found=seen.price)
     else:
         point = np.asarray(theta, dtype=float)
-        if point.shape != problem.null_model[1].shape or not np.isfinite(point).all():
-            raise ValueError(f"theta must be finite of shape {problem.null_model[1].shape}, got {point.shape}.")
+        if point.shape != task.shape or not np.isfinite(point).all():
+            raise ValueError(f"theta must be finite of shape {task.shape}, got {point.shape}.")
         point = point / graded.units.theta
     try:
         with budget, budget.conclusion():

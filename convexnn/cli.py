@@ -22,7 +22,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from convexnn.activations import ACTIVATIONS
 from convexnn.audit import audit, network_in
 from convexnn.cross_validation import ConvexReLUClassifierCV, ConvexReLURegressorCV
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
@@ -30,6 +29,7 @@ from convexnn.export import PROBABILISTIC, save_safetensors, to_onnx, to_sklearn
 from convexnn.files import check_writable, read_arrays, replacing
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
+from convexnn.neuron import ACTIVATIONS
 from convexnn.path import relu_path
 from convexnn.result import relative_gap
 from convexnn.solvers import SOLVERS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
+from dataclasses import replace
 from math import ceil
 from time import perf_counter
 
@@ -189,8 +190,8 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
         ValueError
             For unusable data or parameters.
         """
-        coded = self._coded(X, y, sample_weight)
-        return cross_validate(self, ConvexReLURegressor(1.0), coded, coded[1], sample_weight is not None, groups)
+        sample = self._coded(X, y, sample_weight)
+        return cross_validate(self, ConvexReLURegressor(1.0), sample, sample.y, sample_weight is not None, groups)
 
 
 class ConvexReLUClassifierCV(ConvexReLUClassifier):
@@ -304,13 +305,13 @@ class ConvexReLUClassifierCV(ConvexReLUClassifier):
         ValueError
             For unusable data or parameters, or when a fold lacks a class.
         """
-        coded = self._coded(X, y, sample_weight)
-        code = coded[1] if len(self.classes_) > 2 else (coded[1] > 0).astype(int)
+        sample = self._coded(X, y, sample_weight)
+        code = sample.y if len(self.classes_) > 2 else (sample.y > 0).astype(int)
         labels = self.classes_[code]
-        return cross_validate(self, ConvexReLUClassifier(1.0), coded, labels, sample_weight is not None, groups)
+        return cross_validate(self, ConvexReLUClassifier(1.0), sample, labels, sample_weight is not None, groups)
 
 
-def cross_validate(model, single, coded, labels, weighted, groups):
+def cross_validate(model, single, sample, labels, weighted, groups):
     """Choose the alpha of a ...CV estimator and fit it.
 
     Parameters
@@ -319,7 +320,7 @@ def cross_validate(model, single, coded, labels, weighted, groups):
         What is being fitted.
     single : ConvexReLURegressor, ConvexReLUClassifier or ReLUSplineRegressor
         Takes over its settings; walks the paths, and is what scorers see.
-    coded : tuple
+    sample : Sample
         Checked data in the loss's coding.
     labels : array of shape (n_samples,)
         Targets in the user's coding.
@@ -329,11 +330,11 @@ def cross_validate(model, single, coded, labels, weighted, groups):
         For the splitter.
     """
     with Budget(model.max_time) as budget:
-        fit = _cross_validate(budget, model, single, coded, labels, weighted, groups)
+        fit = _cross_validate(budget, model, single, sample, labels, weighted, groups)
     return model._keep(fit)
 
 
-def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> Fit:
+def _cross_validate(budget, model, single, sample, labels, weighted, groups) -> Fit:
     start = perf_counter()
     if hasattr(model, "_skl_callbacks"):
         raise ValueError(f"{type(model).__name__} takes no callbacks; verbose=1 prints a line for each alpha.")
@@ -353,15 +354,14 @@ def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> F
     classes = single.classes_ = getattr(model, "classes_", None)
     scorer = None if model.scoring is None else check_scoring(single, model.scoring)
 
-    X, y, loss, sample_weight, *rest = coded
-    weights = sample_weight * rest[0] if rest else sample_weight
+    X, y, loss, weights = sample.X, sample.y, sample.loss, sample.weights
     splits = list(check_cv(model.cv, labels, classifier=classes is not None).split(X, labels, groups))
     counts = [np.bincount(np.arange(len(y))[train], minlength=len(y)) for train, _ in splits]
     _check_folds(splits, counts, weights, labels, classes)
 
     folds_budget = budget.part(FOLDS_SHARE)
     single.max_time = folds_budget.left
-    (empty,) = single._train(*coded, alphas=lambda alpha_max: [alpha_max or 1.0])
+    (empty,) = single._train(sample, alphas=lambda alpha_max: [alpha_max or 1.0])
     alphas = np.asarray(sequence(empty.alpha_max), dtype=float)
     # With a limit every alpha may take as long as every other, so that all are scored before any is fitted well; what
     # an alpha leaves is for those that follow. Of a grid on which fits would be too rough to compare some are tried.
@@ -373,7 +373,11 @@ def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> F
     walks = []
     for count in counts:
         share = count @ weights / weights.sum()
-        walks.append(single._train(X, y, loss, count * sample_weight, *rest, alphas=lambda _, s=share: s * alphas))
+        walks.append(
+            single._train(
+                replace(sample, sample_weight=count * sample.sample_weight), alphas=lambda _, s=share: s * alphas
+            )
+        )
     scores, fit_times, score_times, n_neurons = np.full((4, len(alphas), len(walks)), np.nan)
     tols = np.full(len(alphas), np.nan)
     rough, late, found = 0.0, 0, None
@@ -396,7 +400,7 @@ def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> F
                     scores[k, i] = -np.average(held_out, weights=weights[test])
                 else:
                     single.network_ = fit.network
-                    rows = X[test], labels[test], sample_weight[test] if weighted else None
+                    rows = X[test], labels[test], sample.sample_weight[test] if weighted else None
                     scores[k, i] = _scored(scorer, single, i, *rows)
                 fit_times[k, i], score_times[k, i] = seconds, perf_counter() - began
                 n_neurons[k, i] = fit.network.n_neurons
@@ -445,7 +449,7 @@ def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> F
 
     # The last step of the path is the fit: to its own tolerance, with its proof.
     single.max_time = budget.left
-    walk = single._train(*coded, alphas=lambda _: alphas[: best + 1])
+    walk = single._train(sample, alphas=lambda _: alphas[: best + 1])
     path: list[Fit] = []
     for k in range(best + 1):
         single.tol = tols[k]
@@ -461,7 +465,7 @@ def _cross_validate(budget, model, single, coded, labels, weighted, groups) -> F
         # Out of time on the way: one more fit from what a fold has found, which keeps at least what it starts from.
         _set(single, tol=model.tol, max_time=0.0, init=found if found is not None and found.n_neurons else None)
         single.alpha = float(alphas[best])
-        path.append(next(single._train(*coded)))
+        path.append(next(single._train(sample)))
     model.path_ = path_of(path, classes)
     return path[-1]
 

@@ -14,7 +14,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from convexnn.losses import LOSSES, get_loss
-from convexnn.training import TwoLayerNetwork, check_weights
+from convexnn.task import check_weights
+from convexnn.training import Sample, TwoLayerNetwork
 
 
 class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
@@ -190,7 +191,7 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
         self._check_parameters({name for name, loss in LOSSES.items() if loss.target == "real"})
         X, y = self._checked(X, y, y_numeric=True)
         y = column_or_1d(y, warn=True).astype(float)
-        return X, y, get_loss(self.loss), check_weights(sample_weight, len(y))
+        return Sample(X, y, get_loss(self.loss), check_weights(sample_weight, len(y)))
 
     def predict(self, X):
         """Predicted targets.
@@ -337,7 +338,8 @@ class ConvexReLUClassifier(ClassifierMixin, TwoLayerNetwork):
             )
         if n_classes == 2 and loss.target == "classes":
             loss = get_loss("log_loss")
-        return X, code if n_outputs > 1 else 2.0 * code - 1.0, loss, weights, class_weight, n_outputs
+        target = code if n_outputs > 1 else 2.0 * code - 1.0
+        return Sample(X, target, loss, weights, class_weight, n_outputs)
 
     def decision_function(self, X):
         """Scores before the link function.

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convexnn.activations import ACTIVATIONS
-from convexnn.adaptive import MAX_NEW_CELLS, ONE_NEURON, Blocks, find, signed
+from convexnn.adaptive import MAX_NEW_CELLS, find
 from convexnn.arrangements import Arrangement
+from convexnn.cells import ONE_NEURON, Cells
 from convexnn.cones import project_onto_cones
 from convexnn.network import Network, clusters
 from convexnn.penalties import FreeBiasConeGroupLasso
 from convexnn.pricing import SPREAD, Peaks, spread
-from convexnn.problem import Design, Problem
+from convexnn.problem import Problem
 from convexnn.solvers import Newton
 from convexnn.sparse_cones import sparse_norms, support
+from convexnn.task import Task
 
 # A sample this close to a neuron's hyperplane (unit vectors), or a weight this small, is exactly zero at the optimum.
 ON_FACE = 1e-6
@@ -29,30 +32,27 @@ EFFORT = (1000, 100, 30)
 
 
 def optimal_neurons(
-    problem: Problem,
-    hidden_bias: str,
-    gated: bool,
-    blocks: Blocks,
+    task: Task,
+    alpha: float,
+    cells: Cells,
     listed: Arrangement | None,
     random_state: np.random.Generator,
     tol: float,
-) -> tuple[Blocks, NDArray, NDArray, NDArray, float, int]:
-    """Solve a program from nearly optimal blocks, and list the neurons whose price is alpha.
+) -> tuple[Cells, NDArray, NDArray, NDArray, float, int]:
+    """Solve a program from nearly optimal neurons, and list the neurons whose price is alpha.
 
-    Column generation first: the cells of the blocks and those with a price above alpha, until there is none. Newton's
+    Column generation first: the cells of the neurons and those with a price above alpha, until there is none. Newton's
     method on the faces that the neurons lie in then takes them, and theta, to the accuracy of rounding, where the
     neurons of all cells are looked at again.
 
     Parameters
     ----------
-    problem : Problem
-        The training problem, of a smooth loss, without patterns.
-    hidden_bias : {"penalized", "free", "none"}
-        Whether the last column of the data are ones, and the norms leave out its weight.
-    gated : bool
-        Whether the network is gated.
-    blocks : Blocks
-        To start from; in listed cells if there is a list.
+    task : Task
+        The training problem, of a smooth loss.
+    alpha : float
+        Weight decay.
+    cells : Cells
+        Neurons to start from; in listed cells if there is a list.
     listed : Arrangement or None
         Patterns to look at, all others count for nothing; None for a search over all.
     random_state : numpy Generator
@@ -62,7 +62,7 @@ def optimal_neurons(
 
     Returns
     -------
-    neurons : Blocks
+    neurons : Cells
         Each once although it may lie on the walls of several cells; V is of norm 1.
     path_norms : array of shape (n_neurons,)
         Of the solution that Newton's method ended at.
@@ -76,22 +76,18 @@ def optimal_neurons(
     n_patterns : int
         Length of the list, or number of cells that the last search ended in.
     """
-    kind = problem, hidden_bias, gated
-    blocks, found, n_patterns = _solve(*kind, blocks, listed, random_state)
-    blocks, theta = _refined(*kind, blocks)
-    found = _highest(*kind, theta, found, 1 - tol) if listed is None else _from_list(*kind, theta, listed, 1 - tol)
-    highest = float(norms_of(problem, hidden_bias, found.V).max(initial=0.0))
-    return *_distinct(*kind, blocks, found), theta, highest, n_patterns
+    problem = Problem.bare(task, alpha)
+    cells, found, n_patterns = _solve(problem, cells, listed, random_state)
+    cells, theta = _refined(problem, cells)
+    found = _highest(problem, theta, found, 1 - tol) if listed is None else _from_list(problem, theta, listed, 1 - tol)
+    highest = float(task.neuron.norms(found.V).max(initial=0.0))
+    return *_distinct(task, cells, found), theta, highest, n_patterns
 
 
-def norms_of(problem, hidden_bias, V) -> NDArray:
-    """Norms of vectors in the penalty."""
-    return sparse_norms(V[:, : V.shape[1] - (hidden_bias == "free")], problem.penalty.feature_penalty)
-
-
-def _highest(problem, hidden_bias, gated, theta, cells: Blocks, share: float) -> Blocks:
+def _highest(problem: Problem, theta: NDArray, cells: Cells, share: float) -> Cells:
     """Of each cell the vector of highest price, with the price as norm; only prices above that share of alpha."""
-    X, floor, mu = problem.design.X, share * problem.alpha, problem.penalty.feature_penalty
+    neuron, X, floor = problem.task.neuron, problem.task.rows, share * problem.alpha
+    mu, cones = neuron.feature_penalty, neuron.activation.cones
     t = cells.sign * theta.reshape(len(X), -1)[:, cells.output]
     G, k = np.zeros((len(cells.sign), X.shape[1])), np.arange(len(cells.sign))
     size = max(1, 4_000_000 // len(X))
@@ -99,90 +95,84 @@ def _highest(problem, hidden_bias, gated, theta, cells: Blocks, share: float) ->
         G[part] = (cells.patterns[part] * t[:, part].T) @ X
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
     rows, V = X / np.where(lengths > 0, lengths, 1.0), G
-    if gated and mu is not None:
+    if not cones and mu is not None:
         V = support(G, mu, np.zeros((1, X.shape[1])), np.zeros((len(G), 1), dtype=bool), floor=floor)[0]
-    elif not gated and mu is not None:
+    elif mu is not None:
         V = support(G, mu, rows, cells.patterns, floor=floor)[0]
-    elif hidden_bias == "free":
+    elif neuron.free_bias:
         V = FreeBiasConeGroupLasso(X, cells.patterns, k).maximisers(G, floor)
-    elif not gated:
+    elif cones:
         V = project_onto_cones(G, rows, cells.patterns, floor=floor)[0]
     if mu is not None:
         # As long as the price, where norms are wanted that are the price.
         V = V * (np.linalg.norm(V, axis=1) / np.maximum(sparse_norms(V, mu), 1e-300))[:, None]
-    prices = norms_of(problem, hidden_bias, V)
+    prices = neuron.norms(V)
     return replace(cells, V=V).take(np.flatnonzero(prices > max(floor, 1e-12 * problem.alpha)))
 
 
-def _from_list(problem, hidden_bias, gated, theta, listed: Arrangement, share: float) -> Blocks:
+def _from_list(problem: Problem, theta: NDArray, listed: Arrangement, share: float) -> Cells:
     """The same for all listed patterns, signs and outputs."""
-    patterns, parts = listed.patterns.T, []
-    for output in range(problem.design.n_outputs):
-        for sign in (1.0,) if gated else (1.0, -1.0):
+    task, patterns, found = problem.task, listed.patterns.T, Cells.none(problem.task.rows)
+    for output in range(task.n_outputs):
+        for sign in task.neuron.activation.signs:
             size = len(patterns)
-            V = np.zeros((size, problem.design.X.shape[1]))
-            cells = Blocks(patterns, np.full(size, sign), np.full(size, output), V)
-            parts.append(_highest(problem, hidden_bias, gated, theta, cells, share))
-    return Blocks(*(np.concatenate(part) for part in zip(*(vars(part).values() for part in parts))))
+            zero = np.zeros((size, task.rows.shape[1]))
+            cells = Cells(patterns, np.full(size, sign), np.full(size, output), zero)
+            found = found.followed_by(_highest(problem, theta, cells, share))
+    return found
 
 
-def _solve(problem, hidden_bias, gated, blocks: Blocks, listed, rng) -> tuple[Blocks, Blocks, int]:
-    """Column generation from given blocks: the solution, the last cells found, and how many were looked at."""
-    X, alpha = problem.design.X, problem.alpha
-    activation = ACTIVATIONS["gated_relu" if gated else "relu"]()
+def _solve(problem: Problem, cells: Cells, listed: Arrangement | None, rng) -> tuple[Cells, Cells, int]:
+    """Column generation from given neurons: the solution, the last cells found, and how many were looked at."""
+    task, alpha, neuron = problem.task, problem.alpha, problem.task.neuron
     for _ in range(100):
-        k = np.arange(len(blocks.sign))
-        design = Design(X, blocks.patterns, k, blocks.sign, blocks.output, problem.design.n_outputs)
-        penalty = activation.penalty(X, blocks.patterns, k, hidden_bias, problem.penalty.feature_penalty)
-        program = replace(problem, design=design, penalty=penalty)
-        V = Newton(tol=ACCURACY).solve(program, blocks.V).coef if len(k) else blocks.V
-        z = design @ V
-        theta = -problem.gradient(z + problem.best_intercept(z))
-        blocks = replace(blocks, V=V)
+        program = Problem.over(task, cells, alpha)
+        V = Newton(tol=ACCURACY).solve(program, cells.V).coef if len(cells.sign) else cells.V
+        z = program.design @ V
+        theta = -task.gradient(z + task.best_intercept(z))
+        cells = replace(cells, V=V)
         if listed is None:
-            neurons = blocks.take(np.flatnonzero(V.any(axis=1)))
+            neurons = cells.take(np.flatnonzero(cells.alive))
             dual = 2 * neurons.output + (neurons.sign < 0)
             known = Peaks(neurons.patterns, neurons.V, np.full(neurons.V.shape, -1), dual)
-            mu = problem.penalty.feature_penalty
-            peaks = find(X, signed(theta), known, hidden_bias, (*EFFORT, rng), feature_penalty=mu)[0]
-            output, negative = np.divmod(np.concatenate([peaks.dual, dual]), 2)
-            patterns = np.concatenate([peaks.patterns, neurons.patterns])
-            cells = Blocks(patterns, 1.0 - 2.0 * negative, output, np.zeros((len(output), X.shape[1])))
+            peaks = find(task, theta, known, (*EFFORT, rng))[0]
+            output, negative = np.divmod(peaks.dual, 2)
+            looked_at = Cells(peaks.patterns, 1.0 - 2.0 * negative, output, np.zeros_like(peaks.V))
             n_patterns = len(peaks.patterns)
-            found = _highest(problem, hidden_bias, gated, theta, cells.join(cells.take(k[:0])), 0.9)
+            found = _highest(problem, theta, looked_at.join(neurons.weightless()), 0.9)
         else:
-            found, n_patterns = _from_list(problem, hidden_bias, gated, theta, listed, 0.9), listed.n_patterns
-        prices = norms_of(problem, hidden_bias, found.V)
+            found, n_patterns = _from_list(problem, theta, listed, 0.9), listed.n_patterns
+        prices = neuron.norms(found.V)
         order = np.argsort(-prices, kind="stable")
         order = order[prices[order] > alpha * (1 + ROUNDING)]
-        before = len(blocks.sign)
-        for feed in range(problem.design.n_outputs):
+        before = len(cells.sign)
+        for feed in range(task.n_outputs):
             for sign in (1.0, -1.0):
                 own = order[(found.output[order] == feed) & (found.sign[order] == sign)]
                 far = spread(found.V[own] / prices[own, None], MAX_NEW_CELLS, SPREAD) if len(own) else []
-                blocks = blocks.join(found.take(own[far]).weightless())
-        if len(blocks.sign) == before:
+                cells = cells.join(found.take(own[far]).weightless())
+        if len(cells.sign) == before:
             break
-    return blocks, found, n_patterns
+    return cells, found, n_patterns
 
 
-def _refined(problem, hidden_bias, gated, blocks: Blocks) -> tuple[Blocks, NDArray]:
-    """Newton's method on the smooth problem over the faces that the blocks lie in, and theta there.
+def _refined(problem: Problem, cells: Cells) -> tuple[Cells, NDArray]:
+    """Newton's method on the smooth problem over the faces that the neurons lie in, and theta there.
 
-    On its face a non-zero block is free, and the norm is smooth; steps of least length where several blocks do the
-    same.
+    On its face a neuron is free, and the norm is smooth; steps of least length where several neurons do the same.
     """
-    X, n_outputs, mu = problem.design.X, problem.design.n_outputs, problem.penalty.feature_penalty
-    norms = norms_of(problem, hidden_bias, blocks.V)
-    blocks = blocks.take(norms > TINY * norms.sum())
-    if not gated:
-        blocks = blocks.merged()
+    task, X, n_outputs = problem.task, problem.task.rows, problem.task.n_outputs
+    neuron, mu, cones = task.neuron, task.neuron.feature_penalty, task.neuron.activation.cones
+    norms = neuron.norms(cells.V)
+    cells = cells.take(norms > TINY * norms.sum())
+    if cones:
+        cells = cells.merged()
     unit = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-300)
-    free = np.kron(problem.free, np.eye(n_outputs))
+    free = np.kron(task.free, np.eye(n_outputs))
     faces, columns = [], [np.zeros((free.shape[0], 0))]
-    for pattern, sign, output, v in zip(*vars(blocks).values()):
-        linear = hidden_bias == "free" and pattern.all()
-        on = (np.abs(unit @ v) <= ON_FACE * np.linalg.norm(v)) & (not gated and not linear)
+    for pattern, sign, output, v in zip(cells.patterns, cells.sign, cells.output, cells.V):
+        linear = neuron.free_bias and pattern.all()
+        on = (np.abs(unit @ v) <= ON_FACE * np.linalg.norm(v)) & (cones and not linear)
         zero = np.abs(v) <= ON_FACE * np.linalg.norm(v) * (np.zeros(len(v)) if mu is None else mu > 0)
         zero[-1] |= linear
         normals = np.vstack([unit[on], np.eye(len(v))[zero]])
@@ -193,23 +183,21 @@ def _refined(problem, hidden_bias, gated, blocks: Blocks) -> tuple[Blocks, NDArr
         columns.append(feeds.reshape(len(free), faces[-1].shape[1]))
     B = np.hstack([*columns, free])
     cuts = np.cumsum([0, *(face.shape[1] for face in faces)])
-    start = problem.best_intercept(
-        Design(X, blocks.patterns, np.arange(len(faces)), blocks.sign, blocks.output, n_outputs) @ blocks.V
-    )
-    start = np.broadcast_to(start, problem.null_model[1].shape).reshape(len(X), n_outputs)
-    x = np.concatenate([*(face.T @ v for face, v in zip(faces, blocks.V)), (problem.free.T @ start / len(X)).ravel()])
+    start = task.best_intercept(Problem.over(task, cells, problem.alpha).design @ cells.V)
+    start = np.broadcast_to(start, task.shape).reshape(len(X), n_outputs)
+    x = np.concatenate([*(face.T @ v for face, v in zip(faces, cells.V)), (task.free.T @ start / len(X)).ravel()])
     counts = np.ones(X.shape[1])
-    counts[-1:] = hidden_bias != "free"
-    shape, best = problem.null_model[1].shape, (np.inf, x, problem.null_model[1])
+    counts[-1:] = not neuron.free_bias
+    shape, best = task.shape, (np.inf, x, task.null_model[1])
     for _ in range(30):
         z = (B @ x).reshape(shape)
-        theta = -problem.gradient(z)
+        theta = -task.gradient(z)
         slope = -B.T @ theta.ravel()
-        curved = problem.loss.hessian(problem.y, z).reshape(len(X), n_outputs, n_outputs)
-        curved = curved * problem.sample_weight[:, None, None]
+        curved = task.loss.hessian(task.y, z).reshape(len(X), n_outputs, n_outputs)
+        curved = curved * task.sample_weight[:, None, None]
         hessian = B.T @ (curved @ B.reshape(len(X), n_outputs, B.shape[1])).reshape(B.shape)
         inside = True
-        for face, pattern, low, high in zip(faces, blocks.patterns, cuts, cuts[1:]):
+        for face, pattern, low, high in zip(faces, cells.patterns, cuts, cuts[1:]):
             v = face @ x[low:high]
             length = np.linalg.norm(counts * v)
             toward = face.T @ (counts * v) / length
@@ -218,8 +206,8 @@ def _refined(problem, hidden_bias, gated, blocks: Blocks) -> tuple[Blocks, NDArr
             hessian[low:high, low:high] += (
                 problem.alpha / length * ((face.T * counts) @ face - np.outer(toward, toward))
             )
-            side = (unit @ v) * np.where(pattern, 1.0, -1.0) * (not gated)
-            inside &= bool(side.min() > -ON_FACE * length or (hidden_bias == "free" and pattern.all()))
+            side = (unit @ v) * np.where(pattern, 1.0, -1.0) * cones
+            inside &= bool(side.min() > -ON_FACE * length or (neuron.free_bias and pattern.all()))
         left = float(np.linalg.norm(slope))
         # Where the objective is flat a step may be a long one, out of the cones.
         if left >= best[0] or not inside:
@@ -230,96 +218,96 @@ def _refined(problem, hidden_bias, gated, blocks: Blocks) -> tuple[Blocks, NDArr
         x = x - step
     _, x, theta = best
     V = np.array([face @ x[low:high] for face, low, high in zip(faces, cuts, cuts[1:])]).reshape(len(faces), X.shape[1])
-    return replace(blocks, V=V), theta
+    return replace(cells, V=V), theta
 
 
-def _distinct(problem, hidden_bias, gated, blocks: Blocks, found: Blocks) -> tuple[Blocks, NDArray, NDArray]:
-    """Neurons of norm 1, each once although it may lie on walls of several cells, and the path norms of the blocks.
+def _distinct(task: Task, cells: Cells, found: Cells) -> tuple[Cells, NDArray, NDArray]:
+    """Neurons of norm 1, each once although it may lie on walls of several cells, and their path norms.
 
     Free biases: also pairs of neurons that differ by a bias from one end of a cell to the other, (n_pairs, 2), with the
     same neuron twice where that has no end.
     """
-    X, ends = problem.design.X, [replace(found, V=found.V / norms_of(problem, hidden_bias, found.V)[:, None])]
-    if hidden_bias == "free":
+    X, neuron = task.rows, task.neuron
+    ends = [replace(found, V=found.V / neuron.norms(found.V)[:, None])]
+    if neuron.free_bias:
         W = ends[0].V[:, :-1]
         low = np.max(-X[:, :-1] @ W.T, axis=0, where=found.patterns.T, initial=-np.inf)
         high = np.min(-X[:, :-1] @ W.T, axis=0, where=~found.patterns.T, initial=np.inf)
         high = np.where(np.isinf(high), low, high)
         ends = [replace(found, V=np.column_stack([W, bias])) for bias in (low, high)]
-        linear = blocks.patterns.all(axis=1)
-        blocks.V[linear, -1] = -(X[:, :-1] @ blocks.V[linear, :-1].T).min(axis=0)
-    ends.append(replace(blocks, V=blocks.V / norms_of(problem, hidden_bias, blocks.V)[:, None]))
-    every = Blocks(*(np.concatenate(part) for part in zip(*(vars(part).values() for part in ends))))
+        linear = cells.patterns.all(axis=1)
+        cells.V[linear, -1] = -(X[:, :-1] @ cells.V[linear, :-1].T).min(axis=0)
+    ends.append(replace(cells, V=cells.V / neuron.norms(cells.V)[:, None]))
+    every = reduce(Cells.followed_by, ends)
     place = [every.V, every.sign[:, None], every.output[:, None]]
-    if gated:
+    if not neuron.activation.cones:
         place.append(
             np.unique(np.packbits(every.patterns, axis=1), axis=0, return_inverse=True)[1].reshape(len(every.V), 1)
         )
     group = clusters(np.hstack(place), ONE_NEURON)
     norms = np.zeros(len(every.V))
-    norms[len(norms) - len(blocks.V) :] = norms_of(problem, hidden_bias, blocks.V)
+    norms[len(norms) - len(cells.V) :] = neuron.norms(cells.V)
     pairs = group[: (len(ends) - 1) * len(found.V)].reshape(len(ends) - 1, len(found.V)).T[:, [0, -1]]
     same = pairs[:, 0] == pairs[:, 1]
-    pairs = pairs[~same | found.patterns.all(axis=1)] if hidden_bias == "free" else pairs[:0]
+    pairs = pairs[~same | found.patterns.all(axis=1)] if neuron.free_bias else pairs[:0]
     return every.take(np.unique(group, return_index=True)[1]), np.bincount(group, norms), pairs
 
 
-def unit_neurons(network, problem, hidden_bias, gated, cells: Blocks, listed) -> Network:
+def unit_neurons(network: Network, task: Task, cells: Cells, listed: Arrangement | None) -> Network:
     """Neurons of path norm 1."""
-    m, d = len(cells.sign), network.hidden_weights.shape[1]
-    output_weights = np.zeros((m, problem.design.n_outputs))
-    output_weights[np.arange(m), cells.output] = cells.sign
-    gates = {}
-    if gated:
+    weights, biases = task.neuron.split(cells.V)
+    output_weights = np.zeros((len(weights), task.n_outputs))
+    output_weights[np.arange(len(weights)), cells.output] = cells.sign
+    gates: dict[str, Any] = {}
+    if listed is not None and not task.neuron.activation.cones:
         index = {row.tobytes(): k for k, row in enumerate(listed.packed)}
         k = np.array([index[row.tobytes()] for row in np.packbits(cells.patterns, axis=1)], dtype=int)
-        gate = np.pad(listed.gates[:, k].T, ((0, 0), (0, int(hidden_bias == "none"))))
-        gates = dict(gate_weights=gate[:, :d], gate_biases=gate[:, d])
+        gates = dict(zip(("gate_weights", "gate_biases"), task.neuron.split(listed.gates[:, k].T)))
     return replace(
         network,
-        hidden_weights=cells.V[:, :d],
-        hidden_biases=np.zeros(m) if hidden_bias == "none" else cells.V[:, d],
-        output_weights=output_weights.reshape(m, *network.output_weights.shape[1:]),
+        hidden_weights=weights,
+        hidden_biases=biases,
+        output_weights=output_weights.reshape(len(weights), *network.output_weights.shape[1:]),
         **gates,
     )
 
 
-def free_terms(problem, phi: NDArray) -> tuple[NDArray, NDArray]:
+def free_terms(task: Task, phi: NDArray) -> tuple[NDArray, NDArray]:
     """What intercept and skip connection add to keep predictions where they are, for a unit of each path norm: on the
     data (n_samples, n_outputs, m), and as weights, those of the features first, then the bias, (..., m)."""
     n, n_outputs, m = phi.shape
-    shift = -np.tensordot(problem.free, np.tensordot(problem.free.T, phi, 1), 1) / n
-    if problem.skip is None:
-        return shift, shift[:1] if problem.fit_intercept else np.zeros((1, n_outputs, m))
-    weights = np.zeros((problem.skip.shape[1] + 1, n_outputs, m))
+    shift = -np.tensordot(task.free, np.tensordot(task.free.T, phi, 1), 1) / n
+    if task.skip is None:
+        return shift, shift[:1] if task.fit_intercept else np.zeros((1, n_outputs, m))
+    weights = np.zeros((task.skip.shape[1] + 1, n_outputs, m))
     for j in range(m):
-        skip, bias = problem.free_weights(shift[:, :, j].reshape(problem.null_model[1].shape))
-        weights[:-1, :, j], weights[-1, :, j] = np.reshape(skip, (-1, n_outputs)), bias
+        skip, bias = task.free_weights(shift[:, :, j].reshape(task.shape))
+        weights[:-1, :, j], weights[-1, :, j] = np.reshape(np.asarray(skip), (-1, n_outputs)), bias
     return shift, weights
 
 
-def match(problem: Problem, hidden_bias: str, gated: bool, blocks: Blocks, neurons: Blocks) -> NDArray:
-    """Path norms of a network's blocks, each given to the neuron of its sign and output (and gate) that lies next.
+def match(task: Task, cells: Cells, neurons: Cells) -> NDArray:
+    """Path norms of a network's neurons, each given to the neuron of its sign and output (and gate) that lies next.
 
     Parameters
     ----------
-    problem, hidden_bias, gated
-        As in ``optimal_neurons``.
-    blocks : Blocks
+    task : Task
+        The training problem.
+    cells : Cells
         Of a nearly optimal network.
-    neurons : Blocks
+    neurons : Cells
         V of norm 1.
 
     Returns
     -------
     path_norms : array of shape (n_neurons,)
     """
-    norms, t = norms_of(problem, hidden_bias, blocks.V), np.zeros(len(neurons.sign))
+    norms, t = task.neuron.norms(cells.V), np.zeros(len(neurons.sign))
     for k in np.flatnonzero(norms):
-        same = (neurons.sign == blocks.sign[k]) & (neurons.output == blocks.output[k])
-        if gated:
-            same &= (neurons.patterns == blocks.patterns[k]).all(axis=1)
+        same = (neurons.sign == cells.sign[k]) & (neurons.output == cells.output[k])
+        if not task.neuron.activation.cones:
+            same &= (neurons.patterns == cells.patterns[k]).all(axis=1)
         own = np.flatnonzero(same)
         if len(own):
-            t[own[np.argmin(np.linalg.norm(neurons.V[own] - blocks.V[k] / norms[k], axis=1))]] += norms[k]
+            t[own[np.argmin(np.linalg.norm(neurons.V[own] - cells.V[k] / norms[k], axis=1))]] += norms[k]
     return t

@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from convexnn.activations import find_patterns
-from convexnn.adaptive import ONE_NEURON, blocks_of
 from convexnn.arrangements import Arrangement, check_data, count_patterns, enumerate_patterns, patterns_of
 from convexnn.audit import network_from
+from convexnn.cells import ONE_NEURON, Cells
 from convexnn.certificate import MAX_LISTED
-from convexnn.graded import bare_problem
+from convexnn.conversion import find_patterns
+from convexnn.graded import task_of
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network, clusters
 from convexnn.optimal_neurons import free_terms, match, optimal_neurons, unit_neurons
 from convexnn.polytope import DEPENDENT, Polytope
+from convexnn.problem import Problem
 from convexnn.result import relative_gap
+from convexnn.task import Task
 
 # A relative gap above this after all is no optimum.
 NOT_SOLVED = 1e-8
@@ -444,27 +446,25 @@ def optimal_set(
     if network.gate_weights is not None and hidden_bias == "free":
         raise ValueError("hidden_bias must be 'penalized' or 'none' for a gated network, got 'free'.")
     y = _coded(y, classes, network.n_outputs)
-    settings = float(alpha), loss, sample_weight, fit_intercept, hidden_bias
-    X, rows, problem = bare_problem(network, X, y, *settings)
-    if not problem.smooth:
+    task = task_of(network, X, y, loss, sample_weight, fit_intercept, hidden_bias)
+    neuron = task.neuron
+    if not task.smooth:
         raise ValueError(
             f"loss={loss.name!r} has kinks: neither predictions nor theta need be unique; take a smooth loss."
         )
-    gated = network.gate_weights is not None
-    listed, scope = _listed(model, network, rows, hidden_bias, patterns)
-    kind = problem, hidden_bias, gated
+    X, listed, scope = task.X, *_listed(model, network, task, patterns)
     own = None
     if listed is not None:
-        own = listed.patterns.T[find_patterns(network, rows, listed.patterns.T, hidden_bias)]
-    blocks = blocks_of(network, rows, hidden_bias, own)
+        own = listed.patterns.T[find_patterns(network, task.rows, listed.patterns.T, neuron)]
+    given_cells = Cells.of_network(network, task.rows, neuron, own)
     cells, t, pairs, theta, highest, n_patterns = optimal_neurons(
-        *kind, blocks, listed, np.random.default_rng(random_state), tol
+        task, float(alpha), given_cells, listed, np.random.default_rng(random_state), tol
     )
-    bound = problem.dual_value(problem.dual_bound(theta)[1] * (alpha / max(alpha, highest)))
-    neurons = unit_neurons(network, *kind, cells, listed)
+    bound = task.dual_value(Problem.bare(task, float(alpha)).dual_bound(theta)[1] * (alpha / max(alpha, highest)))
+    neurons = unit_neurons(network, task, cells, listed)
     shape = len(X), network.n_outputs, len(t)
     phi = neurons.hidden(X)[:, None, :] * neurons.output_weights.reshape(len(t), network.n_outputs).T
-    free, weights = free_terms(problem, phi)
+    free, weights = free_terms(task, phi)
     prices = np.einsum("noj,no->j", phi, theta.reshape(shape[:2])) / alpha
     keep = np.flatnonzero((prices >= 1 - tol) | (t > 0))
     moved = phi + free
@@ -476,8 +476,8 @@ def optimal_set(
     _, singular, axes = np.linalg.svd(A, full_matrices=False)
     equations = axes[singular > DEPENDENT * singular.max(initial=0.0)]
     z = phi[:, :, keep] @ t[keep]
-    center = problem.best_intercept(z.reshape(theta.shape))
-    skip, bias = problem.free_weights(center)
+    center = task.best_intercept(z.reshape(theta.shape))
+    skip, bias = task.free_weights(center)
     empty = replace(network.select(slice(0, 0)), output_bias=bias, skip_weights=skip)
     optima = OptimalSet(
         network=empty,
@@ -495,7 +495,7 @@ def optimal_set(
         _classes=classes,
         _free=weights[:, :, keep],
     )
-    grade = problem.y, float(alpha), loss, problem.sample_weight
+    grade = task.y, float(alpha), loss, task.sample_weight
     refined = optima.network_of(optima.path_norms)
     objective = refined.objective(X, *grade)
     gap, given = relative_gap(objective, bound), network.objective(X, *grade)
@@ -506,17 +506,17 @@ def optimal_set(
             f"{given_gap:.2g}, more than max_gap={max_gap:g}; fit with a smaller tol, check alpha, loss and "
             "sample_weight, or take a network that was fitted on these patterns."
         )
-    if gap > NOT_SOLVED and objective > problem.negligible:
+    if gap > NOT_SOLVED and objective > task.negligible:
         raise ValueError(
             f"the optimum was found to a relative gap of {gap:.1e} only, where {NOT_SOLVED:g} is needed to tell which "
             "neurons are optimal; standardise the features, or take a larger alpha."
         )
-    if loss.target != "real" and objective <= problem.negligible:
+    if loss.target != "real" and objective <= task.negligible:
         raise ValueError(
             "the skip connection separates the classes: the objective falls towards 0 without an optimum; take "
             "skip_connection=False."
         )
-    bent = loss.hessian(problem.y, z.reshape(theta.shape) + center).reshape(len(X), -1)
+    bent = loss.hessian(task.y, z.reshape(theta.shape) + center).reshape(len(X), -1)
     flat = int(np.count_nonzero(bent.max(axis=1) <= 0))
     if flat:
         raise ValueError(
@@ -530,7 +530,7 @@ def optimal_set(
             "of the objective: the optimal networks are no polytope; take hidden_bias='penalized'."
         )
     optima = replace(optima, network=refined, objective=objective, relative_gap=gap, given_gap=given_gap)
-    given_norms = match(problem, hidden_bias, gated, blocks, cells.take(keep))
+    given_norms = match(task, given_cells, cells.take(keep))
     near = optima.polytope.nearest(given_norms)
     return replace(optima, network=optima.network_of(near), polytope=Polytope(equations, near))
 
@@ -547,9 +547,9 @@ def _coded(y: ArrayLike, classes: NDArray | None, n_outputs: int) -> NDArray:
     return code if n_outputs > 1 else 2.0 * code - 1.0
 
 
-def _listed(model, network, rows, hidden_bias, patterns) -> tuple[Arrangement | None, str]:
+def _listed(model, network: Network, task: Task, patterns) -> tuple[Arrangement | None, str]:
     """The patterns to list, None for a search, and the scope of the set."""
-    certificate, gated = getattr(model, "certificate_", None), network.gate_weights is not None
+    certificate, gated, rows = getattr(model, "certificate_", None), network.gate_weights is not None, task.rows
     if isinstance(patterns, Arrangement):
         listed = patterns
     elif patterns not in ("auto", "exact", "search"):
@@ -575,13 +575,12 @@ def _listed(model, network, rows, hidden_bias, patterns) -> tuple[Arrangement | 
     if not listed.belongs_to(rows):
         raise ValueError(
             f"patterns must be an Arrangement of the {len(rows)} samples of positive weight"
-            f"{'' if hidden_bias == 'none' else ' and a ones column'}, got one of other data."
+            f"{' and a ones column' if task.neuron.has_bias else ''}, got one of other data."
         )
-    X = rows if hidden_bias == "none" else rows[:, :-1]
     unlisted = np.arange(network.n_neurons)
     if not gated and listed.n_patterns:
-        unlisted = np.flatnonzero(find_patterns(network, rows, listed.patterns.T, hidden_bias) < 0)
+        unlisted = np.flatnonzero(find_patterns(network, rows, listed.patterns.T, task.neuron) < 0)
     if len(unlisted):
         # A network's own gates stay what they are.
-        listed = patterns_of(network.select(unlisted), X, hidden_bias=hidden_bias).union(listed)
+        listed = patterns_of(network.select(unlisted), task.X, hidden_bias=task.neuron.hidden_bias).union(listed)
     return listed, "global" if listed.complete else "patterns"

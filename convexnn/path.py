@@ -266,7 +266,7 @@ def fit_path(model, X, y, sequence, sample_weight=None) -> Path:
     """
     fits: list[Fit] = []
     try:
-        for fit in model._train(*model._coded(X, y, sample_weight), alphas=sequence):
+        for fit in model._train(model._coded(X, y, sample_weight), alphas=sequence):
             fits.append(fit)
         interrupted = fits[-1].result.status == "interrupted"
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from convexnn.arrangements import as_one
 from convexnn.budget import check
 from convexnn.cones import project_onto_cones
 from convexnn.sparse_cones import UNKNOWN, soft_threshold, sparse_norms, support
@@ -169,21 +170,6 @@ class Peaks:
             good = np.flatnonzero(own >= PROMISING * own.max())
             chosen.append(good[spread(self.V[good] / prices[good, None], most, radii)])
         return np.concatenate(chosen)
-
-
-def as_one(key: NDArray[np.uint8]) -> NDArray:
-    """Rows of bytes as single items, ordered like the rows.
-
-    Parameters
-    ----------
-    key : uint8 array of shape (n_rows, n_bytes)
-        Any bytes.
-
-    Returns
-    -------
-    items : array of shape (n_rows,)
-    """
-    return np.ascontiguousarray(key).view(np.dtype((np.void, key.shape[1]))).ravel()
 
 
 def no_peaks(X: NDArray) -> Peaks:

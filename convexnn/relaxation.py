@@ -25,6 +25,7 @@ from scipy.special import expit, logit
 from convexnn.budget import STOPS, OutOfTime, current, late
 from convexnn.problem import Problem
 from convexnn.squares import MEMORY, Block, Geometry, Squares, free_nodes
+from convexnn.task import Task
 
 # Smoothing of the largest eigenvalue, in units of alpha, from stage to stage.
 SMOOTHING = (0.1, 0.03, 0.01, 0.003, 0.001)
@@ -80,9 +81,9 @@ class Relaxed:
 
     def __init__(self, problem: Problem, level: int):
         self.problem = problem
-        self.geometry = Geometry(problem.design.X, level, n_blocks=2 * problem.design.n_outputs)
-        self.level, self.n = level, len(problem.y)
-        self.blocks = [(o, sign) for o in range(problem.design.n_outputs) for sign in (1, -1)]
+        self.geometry = Geometry(problem.task.rows, level, n_blocks=2 * problem.task.n_outputs)
+        self.level, self.n = level, len(problem.task.y)
+        self.blocks = [(o, sign) for o in range(problem.task.n_outputs) for sign in (1, -1)]
         rows = self.geometry.rows
         self._upper = np.triu_indices(rows) if level > 1 else np.triu_indices(0)
         self._root = np.where(self._upper[0] == self._upper[1], 1.0, np.sqrt(2.0))
@@ -194,7 +195,7 @@ class Search:
         return found
 
     def record(self, theta: NDArray, x: NDArray, top: float) -> None:
-        bound = self.problem.dual_value(theta / max(1.0, top))
+        bound = self.problem.task.dual_value(theta / max(1.0, top))
         if (bound, -top) > (self.bound, -self.top):
             self.bound, self.top, self.theta, self.x = bound, top, theta.copy(), x.copy()
 
@@ -243,30 +244,30 @@ class Search:
         of that in theta is z. That the largest price M is at most 1 enters by an augmented Lagrangian; the multiplier
         is theta^T z at the optimum, where z is the multiplier times the gradient of M.
         """
-        problem = self.problem
+        task = self.problem.task
         top = max(1.0, self.price(theta, x, smoothing[0])[1])
         theta, x = theta / top, self.relaxed.scaled(x, 1 / top)
-        z = predictions(problem, theta)
-        unit = problem.loss_value(np.zeros_like(z) + problem.null_model[0])
+        z = predictions(task, theta)
+        unit = task.loss_value(np.zeros_like(z) + task.null_model[0])
         multiplier = max(float(np.vdot(theta, z)) / unit, 0.01)
-        stretch = THETA_UNIT * np.sqrt(unit / (problem.loss.lipschitz * problem.sample_weight.mean()))
-        state: dict[str, Any] = {"c": problem.best_intercept(z)}
+        stretch = THETA_UNIT * np.sqrt(unit / (task.loss.lipschitz * task.sample_weight.mean()))
+        state: dict[str, Any] = {"c": task.best_intercept(z)}
         shape = x.shape
         for mu in smoothing:
             base, rho = z.copy(), RHO * multiplier
 
             def lagrangian(v, mu=mu, base=base, rho=rho, multiplier=multiplier):
                 z, at = base + stretch * v[: base.size].reshape(base.shape), v[base.size :].reshape(shape)
-                state["c"] = problem.best_intercept(z, state["c"])
+                state["c"] = task.best_intercept(z, state["c"])
                 z = z + state["c"]
-                theta = -problem.gradient(z)
+                theta = -task.gradient(z)
                 # A sample at theta_i = 0 has a kink, rounded off by a polynomial on each side.
                 value, top, d_theta, d_x = self.price(theta, at, mu, mu * np.sqrt(np.mean(theta**2)))
                 self.record(theta, at, top)
                 force = max(0.0, multiplier + rho * (value - 1))
-                dual = problem.loss_value(z) + float(np.vdot(theta, z))
+                dual = task.loss_value(z) + float(np.vdot(theta, z))
                 state.update(force=force, pull=force * d_theta.reshape(z.shape), z=z)
-                d_z = stretch * through(problem, z, state["pull"] - z / unit)
+                d_z = stretch * through(task, z, state["pull"] - z / unit)
                 return force**2 / (2 * rho) - dual / unit, np.concatenate([d_z.ravel(), force * d_x.ravel()])
 
             if self.late:
@@ -277,56 +278,56 @@ class Search:
             multiplier = max(state["force"], 0.1 * multiplier)
             if z.ndim == 1:
                 # On a linear part of the loss theta does not depend on z: there z is what it is at an optimum.
-                flat = problem.loss.hessian(problem.y, state["z"]) == 0
+                flat = task.loss.hessian(task.y, state["z"]) == 0
                 z[flat] = unit * state["pull"][flat]
 
     def finish(self) -> Relaxation:
         """The best point made feasible, and the evidence checked."""
-        problem, relaxed = self.problem, self.relaxed
-        theta = problem._balanced(self.theta) if problem.free.shape[1] else self.theta
+        task, alpha, relaxed = self.problem.task, self.problem.alpha, self.relaxed
+        theta = task.balanced(self.theta) if task.free.shape[1] else self.theta
         parts, basis = [relaxed.parts(row) for row in self.x], relaxed.geometry.basis
         columns = [(o, sign, sign * theta.reshape(relaxed.n, -1)[:, o]) for o, sign in relaxed.blocks]
 
         def evidence(size):
             found = []
             for (o, sign, t), (W, above, below) in zip(columns, parts):
-                square = Squares(relaxed.level, o, sign, above, below, 2 * problem.alpha * size * W, basis, np.inf)
-                bound = square.check(problem.design.X, size * t, relaxed.geometry)
+                square = Squares(relaxed.level, o, sign, above, below, 2 * alpha * size * W, basis, np.inf)
+                bound = square.check(task.rows, size * t, relaxed.geometry)
                 found.append(replace(square, bound=bound))
             return found
 
         price = max(square.bound for square in evidence(1.0))
-        size = min(1.0, problem.alpha / price * (1 - 1e-12)) if price > 0 else 1.0
-        if not np.isfinite(problem.dual_value(size * theta)):
+        size = min(1.0, alpha / price * (1 - 1e-12)) if price > 0 else 1.0
+        if not np.isfinite(task.dual_value(size * theta)):
             # No loss here falls below zero, and zero is feasible.
             size = 0.0
-        return Relaxation(size * theta, evidence(size), problem.dual_value(size * theta), self.history)
+        return Relaxation(size * theta, evidence(size), task.dual_value(size * theta), self.history)
 
 
-def predictions(problem: Problem, theta: NDArray) -> NDArray:
+def predictions(task: Task, theta: NDArray) -> NDArray:
     """z with theta = -gradient of the loss at z, but for a ridge, since there is none at the edge of the domain."""
-    weights = problem.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
-    ridge = 1e-6 * problem.loss.lipschitz
+    weights = task.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
+    ridge = 1e-6 * task.loss.lipschitz
 
     def tilted(v):
         z = v.reshape(theta.shape)
-        value = problem.loss_value(z) + np.vdot(theta, z) + 0.5 * ridge * np.vdot(z, weights * z)
-        return value, (problem.gradient(z) + theta + ridge * weights * z).ravel()
+        value = task.loss_value(z) + np.vdot(theta, z) + 0.5 * ridge * np.vdot(z, weights * z)
+        return value, (task.gradient(z) + theta + ridge * weights * z).ravel()
 
     found = minimize(tilted, np.zeros(theta.size), jac=True, method="L-BFGS-B", options={"maxiter": 200})
     return found.x.reshape(theta.shape)
 
 
-def through(problem: Problem, z: NDArray, g: NDArray) -> NDArray:
+def through(task: Task, z: NDArray, g: NDArray) -> NDArray:
     """Gradient in z of what has gradient g in theta = -gradient of the loss at z, the intercept profiled out."""
-    n, m, C = *problem.free.shape, problem.design.n_outputs
-    h = problem.loss.hessian(problem.y, z).reshape(n, C, C) * problem.sample_weight[:, None, None]
+    n, m, C = *task.free.shape, task.n_outputs
+    h = task.loss.hessian(task.y, z).reshape(n, C, C) * task.sample_weight[:, None, None]
     g = g.reshape(n, C)
     if m:
-        hF = np.einsum("nop,nb->nobp", h, problem.free).reshape(n, C, m * C)
-        gram = np.tensordot(problem.free, hF, axes=(0, 0)).reshape(m * C, m * C)
-        right = problem.free.T @ np.einsum("nop,np->no", h, g)
-        g = g - problem.free @ np.linalg.lstsq(gram, right.ravel(), rcond=1e-12)[0].reshape(m, C)
+        hF = np.einsum("nop,nb->nobp", h, task.free).reshape(n, C, m * C)
+        gram = np.tensordot(task.free, hF, axes=(0, 0)).reshape(m * C, m * C)
+        right = task.free.T @ np.einsum("nop,np->no", h, g)
+        g = g - task.free @ np.linalg.lstsq(gram, right.ravel(), rcond=1e-12)[0].reshape(m, C)
     return -np.einsum("nop,np->no", h, g).reshape(z.shape)
 
 
@@ -379,23 +380,22 @@ def bound_prices(
     --------
     >>> import numpy as np
     >>> from convexnn.losses import Squared
-    >>> from convexnn.penalties import GroupLasso
-    >>> from convexnn.problem import Design, Problem
+    >>> from convexnn.neuron import Neuron
     >>> X, y = np.array([[1.0], [-1.0]]), np.array([3.0, 1.0])
-    >>> design = Design(X, np.array([[True, False]]), [0], [1.0], [0])
-    >>> problem = Problem(design, y, Squared(), GroupLasso(), 1.0, np.ones(2), fit_intercept=False)
-    >>> round(bound_prices(problem, np.array([1.0, 1.0])).lower_bound, 3)
+    >>> task = Task.of(X, y, Squared(), None, Neuron(hidden_bias="none"), fit_intercept=False)
+    >>> round(bound_prices(Problem.bare(task, 1.0), np.array([1.0, 1.0])).lower_bound, 3)
     3.0
     """
-    if not problem.smooth:
-        raise ValueError(f"the loss must have a Lipschitz gradient, got {problem.loss.name!r}.")
+    task = problem.task
+    if not task.smooth:
+        raise ValueError(f"the loss must have a Lipschitz gradient, got {task.loss.name!r}.")
     theta = np.asarray(theta, dtype=float)
-    if theta.shape != problem.null_model[1].shape or not np.isfinite(theta).all():
-        raise ValueError(f"theta must be finite and of shape {problem.null_model[1].shape}, got {theta.shape}.")
-    theta = problem._balanced(theta) if problem.free.shape[1] else theta
+    if theta.shape != task.shape or not np.isfinite(theta).all():
+        raise ValueError(f"theta must be finite and of shape {task.shape}, got {theta.shape}.")
+    theta = task.balanced(theta) if task.free.shape[1] else theta
     search = Search(problem, theta, level, max_time, callback)
     # Where the best constant is perfect there is nothing to move for.
-    moves = optimise and bool(theta.any()) and problem.loss_value(np.zeros_like(theta) + problem.null_model[0]) > 0
+    moves = optimise and bool(theta.any()) and task.loss_value(np.zeros_like(theta) + task.null_model[0]) > 0
     try:
         x = search.fixed(theta, search.x, SMOOTHING[:1] if moves else SMOOTHING)
         before = search.bound

@@ -113,7 +113,7 @@ def untouched(problem: Problem, status: str) -> Result:
     -------
     result : Result
     """
-    c, theta = problem.null_model
+    c, theta = problem.task.null_model
     zero, coef = np.zeros_like(theta), np.zeros(problem.design.shape)
-    primal = problem.loss_value(zero + c)
-    return Result(coef, c, zero, primal, problem.dual_value(zero), status, STATUSES[status], 0)
+    primal = problem.task.loss_value(zero + c)
+    return Result(coef, c, zero, primal, problem.task.dual_value(zero), status, STATUSES[status], 0)

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from convexnn.activations import lift_feature_penalty
-from convexnn.adaptive import find, signed
+from convexnn.adaptive import find
 from convexnn.certificate import Certificate
 from convexnn.network import Network
 from convexnn.path import estimator_for
 from convexnn.pricing import SPREAD, no_peaks
+from convexnn.task import Task
 from convexnn.training import Fit
 
 #: A bracket this narrow, as a ratio of its ends, holds a jump of the count.
@@ -150,7 +150,8 @@ def select_alpha(
     name, count = ("n_neurons", n_neurons) if n_weights is None else ("n_weights", n_weights)
     wanted, tol, max_fits = _integer(name, count, 0), _integer("tol", tol, 0), _integer("max_fits", max_fits, 1)
     model = _estimator(loss, solver_tol, options)
-    data = model._coded(X, y, sample_weight)
+    sample = model._coded(X, y, sample_weight)
+    task = model._task_of(sample)
     fits: list[Fit] = []
     counts: list[int] = []
 
@@ -173,7 +174,7 @@ def select_alpha(
         while len(fits) < max_fits and undecided():
             low, high = bracket()
             floor = max(low, SMALLEST * alpha_max)
-            levels, sizes = neuron_levels(model, fits[-1], *data)
+            levels, sizes = neuron_levels(fits[-1], task)
             alpha = _order_statistic(levels, np.ones(len(sizes)) if name == "n_neurons" else sizes, wanted)
             if high == np.inf:
                 # alpha_max is the largest price that was found: there may be a little above it.
@@ -184,7 +185,7 @@ def select_alpha(
             yield alpha
 
     try:
-        for fit in model._train(*data, alphas=sequence):
+        for fit in model._train(sample, alphas=sequence):
             if fit.result.status not in UNUSABLE or not fits:
                 fits.append(fit)
                 counts.append(_count(fit.network, name))
@@ -336,13 +337,14 @@ def select_feature_penalty(
     model = _estimator(loss, solver_tol, options, feature_penalty="it is what is chosen here")
     model.set_params(alpha=alpha)
     start, max_time = perf_counter(), model.max_time
-    data = model._coded(X, y, sample_weight)
-    members = _members(groups, n_active, data[0].shape[1])
+    sample = model._coded(X, y, sample_weight)
+    task = model._task_of(sample)
+    members = _members(groups, n_active, sample.X.shape[1])
     # Levels of each fit, and how many active features each group had more than wanted.
     tried: list[tuple[dict, dict, Fit]] = []
 
     def penalty(levels):
-        mu = np.zeros(data[0].shape[1])
+        mu = np.zeros(sample.X.shape[1])
         for group, index in members.items():
             mu[index] = levels[group]
         return mu
@@ -352,7 +354,7 @@ def select_feature_penalty(
         if max_time is not None:
             model.set_params(max_time=max(max_time - (perf_counter() - start), 0.0))
         model.set_params(feature_penalty=penalty(levels), init=tried[-1][2].network if tried else None)
-        fit = next(model._train(*data))
+        fit = next(model._train(sample))
         if fit.result.status in UNUSABLE and tried:
             return False
         used = fit.network.hidden_weights.any(axis=0)
@@ -373,7 +375,7 @@ def select_feature_penalty(
     def moves():
         """The next levels of the groups that are wrong and can be moved: the order statistic, or halves."""
         levels, more, fit = tried[-1]
-        guess, found = feature_levels(fit, *data) / alpha, {}
+        guess, found = feature_levels(fit, task) / alpha, {}
         for group in wrong():
             low, high = bracket(group, levels)
             if len(tried) <= TOGETHER:
@@ -426,7 +428,7 @@ def select_feature_penalty(
     )
 
 
-def feature_levels(fit: Fit, X, y, loss, sample_weight, class_weight=1.0, n_outputs=1) -> NDArray:
+def feature_levels(fit: Fit, task: Task) -> NDArray:
     """For each feature the largest |theta^T D_j x_i| over the neurons j, theta without the feature in the network.
 
     A feature that no neuron uses stays out while alpha times its penalty weight is at least that, as long as no new
@@ -436,29 +438,28 @@ def feature_levels(fit: Fit, X, y, loss, sample_weight, class_weight=1.0, n_outp
     ----------
     fit : Fit
         A fit of a ReLU network.
-    X, y, loss, sample_weight, class_weight, n_outputs
-        What ``_coded`` makes of the data.
+    task : Task
+        The training problem, in the units of the user.
 
     Returns
     -------
     levels : array of shape (n_features,)
     """
-    X, y, weights = _weighted(X, y, loss, sample_weight, class_weight)
-    network, (n, d) = fit.network, X.shape
-    output = network.output_weights.reshape(network.n_neurons, n_outputs)
+    network, X, C = fit.network, task.X, task.n_outputs
+    n, d = X.shape
+    output = network.output_weights.reshape(network.n_neurons, C)
     active = (network.hidden(X) != 0).astype(float)
-    steep = active @ (network.hidden_weights[:, :, None] * output[:, None]).reshape(-1, d * n_outputs)
+    steep = active @ (network.hidden_weights[:, :, None] * output[:, None]).reshape(-1, d * C)
     columns = X.T[:, :, None]
-    parts = columns * steep.reshape(n, d, n_outputs).transpose(1, 0, 2)
-    theta = _dual_without(parts, network.predict(X), y, loss, weights)
+    theta = _dual_without(columns * steep.reshape(n, d, C).transpose(1, 0, 2), network, task)
     pull = (theta * columns).transpose(0, 2, 1)
     if not network.n_neurons:
         return np.abs(pull.sum(axis=2)).max(axis=1)
-    along = (pull.reshape(d * n_outputs, n) @ active).reshape(d, n_outputs, -1)
+    along = (pull.reshape(d * C, n) @ active).reshape(d, C, -1)
     return np.abs((along * np.sign(output).T).sum(axis=1)).max(axis=1)
 
 
-def neuron_levels(model, fit: Fit, X, y, loss, sample_weight, class_weight=1.0, n_outputs=1):
+def neuron_levels(fit: Fit, task: Task) -> tuple[NDArray, NDArray]:
     """Weight decays at which neurons would vanish or appear, were nothing else to change, and their numbers of weights.
 
     For a neuron of the network it is the price of its direction with the neuron itself taken out of the predictions;
@@ -466,31 +467,24 @@ def neuron_levels(model, fit: Fit, X, y, loss, sample_weight, class_weight=1.0, 
 
     Parameters
     ----------
-    model : ConvexReLURegressor or ConvexReLUClassifier
-        Settings.
     fit : Fit
         A fit.
-    X, y, loss, sample_weight, class_weight, n_outputs
-        What ``_coded`` makes of the data.
+    task : Task
+        The training problem, in the units of the user.
 
     Returns
     -------
     levels, sizes : arrays of shape (n_levels,)
     """
-    X, y, weights = _weighted(X, y, loss, sample_weight, class_weight)
     network = fit.network
-    output = network.output_weights.reshape(network.n_neurons, n_outputs)
-    parts = network.hidden(X).T[:, :, None] * output[:, None]
-    theta = _dual_without(parts, network.predict(X), y, loss, weights)
-    levels = np.einsum("jno,jno->j", parts, theta) / network.path_norms
+    output = network.output_weights.reshape(network.n_neurons, task.n_outputs)
+    parts = network.hidden(task.X).T[:, :, None] * output[:, None]
+    levels = np.einsum("jno,jno->j", parts, _dual_without(parts, network, task)) / network.path_norms
     each = (network.hidden_weights, network.hidden_biases[:, None], output)
     sizes = np.count_nonzero(np.column_stack(each), axis=1)
-    if model.activation == "relu":
-        lifted = X if model.hidden_bias == "none" else np.column_stack([X, np.ones(len(X))])
-        mu = lift_feature_penalty(model.feature_penalty, X.shape[1], model.hidden_bias)
-        T = signed(fit.certificate.theta.reshape(len(y), n_outputs))
+    if task.neuron.activation.cones:
         effort = (200, 60, 1, np.random.default_rng(0))
-        peaks, prices, V, _ = find(lifted, T, no_peaks(lifted), model.hidden_bias, effort, feature_penalty=mu)
+        peaks, prices, V, _ = find(task, fit.certificate.theta, no_peaks(task.rows), effort)
         chosen = peaks.apart(len(prices), SPREAD[:2])
         below = chosen[prices[chosen] < (1 - 1e-3) * fit.alpha]
         levels = np.concatenate([levels, prices[below]])
@@ -498,19 +492,12 @@ def neuron_levels(model, fit: Fit, X, y, loss, sample_weight, class_weight=1.0, 
     return levels, sizes
 
 
-def _weighted(X, y, loss, sample_weight, class_weight):
-    """Samples of positive weight, their targets in the coding of the loss, and their weights."""
-    weights = sample_weight * class_weight
-    keep = weights > 0
-    return X[keep], loss.check_target(y)[keep], weights[keep]
-
-
-def _dual_without(parts, z, y, loss, weights):
-    """Minus the weighted gradients at the predictions z without each of the parts (n_parts, n_samples, n_outputs)."""
-    n_parts = len(parts)
+def _dual_without(parts: NDArray, network: Network, task: Task) -> NDArray:
+    """Minus the weighted gradients at the predictions without each of the parts (n_parts, n_samples, n_outputs)."""
+    n_parts, z = len(parts), network.predict(task.X)
     out = (z - parts.reshape(n_parts, *z.shape)).reshape(n_parts * len(z), *z.shape[1:])
-    slopes = loss.gradient(np.tile(y, (n_parts,) + (1,) * (y.ndim - 1)), out)
-    return -weights[:, None] * slopes.reshape(parts.shape)
+    slopes = task.loss.gradient(np.tile(task.y, n_parts), out)
+    return -task.sample_weight[:, None] * slopes.reshape(parts.shape)
 
 
 def _order_statistic(levels: NDArray, sizes: NDArray, wanted: int) -> float:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from convexnn.activations import ACTIVATIONS, find_patterns, lift, lift_feature_penalty
-from convexnn.adaptive import blocks_in, blocks_of, least_alpha_max, search_alpha_max, signed, solve_adaptively
+from convexnn.adaptive import least_alpha_max, search_alpha_max, solve_adaptively
 from convexnn.arrangements import (
     Arrangement,
     count_patterns,
@@ -36,16 +34,20 @@ from convexnn.arrangements import (
 )
 from convexnn.audit import network_from
 from convexnn.budget import STOPS, Budget, OutOfTime, affordable, current
+from convexnn.cells import Cells
 from convexnn.certificate import Certificate, certify_listed, is_quick, prove, proved
+from convexnn.conversion import coef_of, find_patterns, network_of
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.graded import Graded
-from convexnn.losses import get_loss
+from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
+from convexnn.neuron import ACTIVATIONS, HIDDEN_BIASES, Neuron
 from convexnn.pricing import no_peaks
 from convexnn.problem import Problem
 from convexnn.progress import Progress, plain_entry
 from convexnn.result import REMEDIES, STATUSES, Result, relative_gap, untouched
 from convexnn.solvers import SOLVERS
+from convexnn.task import Task
 from convexnn.units import Units, without_dust
 
 try:
@@ -115,6 +117,91 @@ class Fit:
         return self.result.status != "optimal" and not any(gap <= tol for gap in gaps)
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Checked training data in the coding of a loss.
+
+    Attributes
+    ----------
+    X : array of shape (n_samples, n_features)
+        Features.
+    y : array of shape (n_samples,)
+        Targets in the coding of the loss.
+    loss : Loss
+        See convexnn.losses.
+    sample_weight : array of shape (n_samples,)
+        Non-negative factors of the losses.
+    class_weight : array of shape (n_samples,) or float
+        Further factors, by class.
+    n_outputs : int
+        Columns of the prediction.
+    """
+
+    X: NDArray
+    y: NDArray
+    loss: Loss
+    sample_weight: NDArray
+    class_weight: NDArray | float = 1.0
+    n_outputs: int = 1
+
+    @property
+    def weights(self) -> NDArray:
+        """The factors of the losses, shape (n_samples,)."""
+        return self.sample_weight * self.class_weight
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A training problem as solvers see it: equal rows are one, and numbers are near one.
+
+    Attributes
+    ----------
+    sample : Sample
+        The data.
+    whole : Task
+        The samples of positive weight, in the units of the user.
+    group : int array of shape (n_positive,)
+        The distinct row of each of them.
+    first : int array of shape (n_distinct,)
+        Where each distinct row stands in the data.
+    task : Task
+        The distinct rows, in the units of the user.
+    even : array of shape (n_distinct,)
+        Their weights without the factors of classes.
+    units : Units
+        What the numbers of ``normal`` are in.
+    normal : Task
+        The distinct rows in these units, without the dust of rounding.
+    start : float
+        When the fit began, in seconds of ``perf_counter``.
+    """
+
+    sample: Sample
+    whole: Task
+    group: NDArray[np.intp]
+    first: NDArray[np.intp]
+    task: Task
+    even: NDArray
+    units: Units
+    normal: Task
+    start: float
+
+    @classmethod
+    def of(cls, sample: Sample, whole: Task, start: float) -> Prepared:
+        """The training problem of data and of the samples of positive weight among them."""
+        task, first, group = whole.merged()
+        keep = np.flatnonzero(sample.weights > 0)
+        even, units = np.bincount(group, sample.sample_weight[keep]), Units.of(task)
+        normal = units.task(task)
+        normal = replace(normal, rows=without_dust(normal.rows), y=without_dust(normal.y))
+        return cls(sample, whole, group, keep[first], task, even, units, normal, start)
+
+    @property
+    def unweighted(self) -> Task:
+        """``normal`` without class weights and skip connection, by which alpha="auto" goes."""
+        return replace(self.normal, sample_weight=self.even / self.units.weight, skip=None)
+
+
 class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
     """Parameters, training and attributes that regressor and classifier share."""
 
@@ -163,47 +250,40 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
     def _fit(self, X, y, sample_weight):
         """A fit for the estimator's alpha; callbacks see it as a task with a subtask for each entry of the history."""
         if not hasattr(self, "_skl_callbacks"):
-            return next(self._train(*self._coded(X, y, sample_weight)))
+            return next(self._train(self._coded(X, y, sample_weight)))
         # The data as they came, with the names of the features.
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         task = dict(estimator=self, X=X, y=y, metadata=metadata)
         context = self._init_callback_context(max_subtasks=None).call_on_fit_task_begin(**task)
         data = self._coded(X, y, sample_weight)
         self.history_ = []
-        fit = next(self._train(*data))
+        fit = next(self._train(data))
         context.call_on_fit_task_end(**task, reconstruction_attributes=self._attributes(fit))
         return fit
 
-    def _train(
-        self,
-        X: NDArray,
-        y: NDArray,
-        loss,
-        sample_weight: NDArray,
-        class_weight: NDArray | float = 1.0,
-        n_outputs: int = 1,
-        *,
-        alphas: Callable[[float], Sequence[float]] | None = None,
-    ) -> Iterator[Fit]:
+    def _task_of(self, sample: Sample) -> Task:
+        """The training problem of the samples of positive weight."""
+        neuron = Neuron.of(self.activation, self.hidden_bias, self.feature_penalty, sample.X.shape[1])
+        return Task.of(
+            sample.X,
+            sample.y,
+            sample.loss,
+            sample.weights,
+            neuron,
+            fit_intercept=self.fit_intercept,
+            skip_connection=self.skip_connection,
+            n_outputs=sample.n_outputs,
+        )
+
+    def _train(self, sample: Sample, *, alphas: Callable[[float], Sequence[float]] | None = None) -> Iterator[Fit]:
         """Everything after the targets are coded: a fit for the estimator's alpha, or for each of a decreasing
         sequence, a function of alpha_max; these end early when ``max_time`` is over, and after an interrupted fit.
 
         Where there is not even time for the first fit, it is the network without neurons.
         """
         start = perf_counter()
-        weights = sample_weight * class_weight
-        keep = np.flatnonzero(weights > 0)
-        rows, y, weights, sample_weight = X[keep], loss.check_target(y)[keep], weights[keep], sample_weight[keep]
-        whole = np.column_stack([rows, np.ones(len(rows))]) if self.hidden_bias != "none" else rows
-        # Equal rows become one and rows are sorted, so that neither repetitions nor the order of rows change the fit.
-        _, first, group = np.unique(np.column_stack([whole, y]), axis=0, return_index=True, return_inverse=True)
-        group = group.ravel()
-        total, each = np.bincount(group, weights), np.bincount(group, sample_weight)
-        units = Units.of(rows[first], y[first], loss, total, self.fit_intercept, self.hidden_bias)
-        mu = lift_feature_penalty(self.feature_penalty, rows.shape[1], self.hidden_bias)
-        data = (rows[first], whole[first], y[first], loss, total, each, n_outputs, start, alphas, mu, units)
-        every = rows, whole, y, loss, weights, group
-        budget, fits, fit = Budget(self.max_time), self._fits(X, keep[first], *data), None
+        data = Prepared.of(sample, self._task_of(sample), start)
+        budget, fits, fit = Budget(self.max_time), self._fits(data, alphas), None
         ended = False
         while not ended:
             following = progress = None
@@ -213,102 +293,84 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                     following, progress = next(fits, (None, None))
                     if following is None:
                         return
-                    fit = self._for_every_row(following, *every, total, units, start)
+                    fit = self._for_every_row(following, data)
             except (*STOPS, np.linalg.LinAlgError) as stop:
                 status = "failed" if isinstance(stop, np.linalg.LinAlgError) else budget.stop(stop)
                 ended = True
                 if following is None and fit is not None:
                     return
                 with Budget.without_limit(), np.errstate(all="ignore"):
-                    following = following or self._without_neurons(status, *data)
+                    following = following or self._without_neurons(data, alphas, status)
                     result = replace(following.result, status=status, message=STATUSES[status])
-                    fit = self._for_every_row(replace(following, result=result), *every, total, units, start)
+                    fit = self._for_every_row(replace(following, result=result), data)
             if progress is not None:
                 progress.close(fit)
             yield fit
 
-    def _fits(self, X, keep, rows, lifted, y, loss, *rest):
+    def _fits(self, data: Prepared, alphas) -> Iterator[tuple[Fit, Progress | None]]:
         """Fits over listed patterns or over all, each with its progress line, on distinct rows."""
-        adaptive = self.patterns == "adaptive"
-        if self.patterns == "auto" and self.activation == "relu" and self._solver_name(loss) == "newton":
+        rows, adaptive = data.task.rows, self.patterns == "adaptive"
+        if self.patterns == "auto" and data.task.neuron.activation.cones and self._solver_name(data) == "newton":
             # The rank of some rows is no larger than that of all, which may take a while.
-            part = lifted if affordable(4.0 * lifted.size * min(lifted.shape)) else lifted[:50]
-            adaptive = count_patterns(len(lifted), rank_of(part)) > self.n_patterns
+            part = rows if affordable(4.0 * rows.size * min(rows.shape)) else rows[:50]
+            adaptive = count_patterns(len(rows), rank_of(part)) > self.n_patterns
             if not adaptive:
                 try:
-                    enumerate_patterns(lifted)
+                    enumerate_patterns(rows)
                 except ValueError:
                     # Cells too thin to be listed; a search needs no list.
                     adaptive = True
-        data = (rows, lifted, y, loss, *rest)
-        yield from self._train_adaptively(*data) if adaptive else self._train_listed(X, keep, *data)
+        yield from self._train_adaptively(data, alphas) if adaptive else self._train_listed(data, alphas)
 
-    def _for_every_row(self, fit, rows, whole, y, loss, weights, group, total, units, start):
+    def _for_every_row(self, fit: Fit, data: Prepared) -> Fit:
         """A fit on distinct rows as one on all of them, and its proof if that is wanted."""
-        result, certificate = fit.result, fit.certificate
-        share = (weights / total[group]).reshape((-1,) + (1,) * (result.theta.ndim - 1))
+        result, certificate, group = fit.result, fit.certificate, data.group
+        share = (data.whole.sample_weight / data.task.sample_weight[group]).reshape(
+            (-1,) + (1,) * (result.theta.ndim - 1)
+        )
         intercept = np.asarray(result.intercept)[group] if self.skip_connection else result.intercept
         if result.status == "optimal" and certificate.stated_gap > self.tol * (1 + 1e-3):
             result = replace(result, status="stalled", message=STATUSES["stalled"])
         if result.status == "optimal" and fit.alpha_max == 0:
             result = replace(result, message="no neuron lowers the objective: nothing but rounding is left to explain")
-        settings = loss, weights, self.fit_intercept, self.hidden_bias
-        # Evidence is about the dual variable in the units of the data that it will be checked with.
-        unit = units.theta / Units.of(rows, y, *settings).theta
-        evidence = tuple((output, sign, proof.scaled(unit)) for output, sign, proof in certificate.evidence)
-        certificate = replace(certificate, theta=share * certificate.theta[group], evidence=evidence)
+        certificate = replace(certificate, theta=share * certificate.theta[group])
         if result.status != "interrupted":
-            graded = Graded.of(fit.network, rows, y, fit.alpha, *settings)
-            certificate = self._prove(graded, certificate, result.coef, start)
+            graded = Graded.of(fit.network, data.whole, fit.alpha, data.units)
+            certificate = self._prove(graded, certificate, result.coef, data.start)
         result = replace(result, theta=share * result.theta[group], intercept=intercept)
-        arrangement = fit.arrangement.rows(group, whole)
+        arrangement = fit.arrangement.rows(group, data.whole.rows)
         return replace(fit, result=result, certificate=certificate, arrangement=arrangement)
 
-    def _without_neurons(
-        self, status, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units
-    ):
+    def _without_neurons(self, data: Prepared, alphas, status: str) -> Fit:
         """The fit that takes no time: no neurons, no statement on others, and a guess at alpha_max from below."""
-        with Budget.without_limit():
-            activation, skip = ACTIVATIONS[self.activation](), units.skip(rows) if self.skip_connection else None
-            arrangement = Arrangement.from_gates(lifted, np.zeros((lifted.shape[1], 0)))
-            fixed: Any = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
-            normal = units.rows(rows), units.targets(y), arrangement, units.loss
-            problem = lift(activation, *normal, 1.0, weights / units.weight, *fixed)
-            bare = replace(problem, sample_weight=sample_weight / units.weight, skip=None)
-            even, alpha_max = (
-                least_alpha_max(normal[0], signed(part.null_model[1]), part.penalty) for part in (bare, problem)
-            )
-            alpha_max *= units.alpha
-            alpha = self._alpha(even, weights, sample_weight, units.alpha)
-            alpha = float(alpha if alphas is None else next(iter(alphas(alpha_max))))
-            result = untouched(replace(problem, alpha=alpha / units.alpha), status)
-            settings = alpha, loss, weights, self.fit_intercept, self.hidden_bias
-            graded = _best_network(problem, result, units, (rows, y, *settings), arrangement)
-            certificate = proved(graded, result.theta, (), "nothing")
-            return Fit(alpha, alpha_max, graded.network, units.result(result), certificate, arrangement)
+        units = data.units
+        arrangement = Arrangement.from_gates(data.task.rows, np.zeros((data.task.rows.shape[1], 0)))
+        alpha = self._alpha(least_alpha_max(data.unweighted), data)
+        alpha_max = units.alpha * least_alpha_max(data.normal)
+        alpha = float(alpha if alphas is None else next(iter(alphas(alpha_max))))
+        problem = Problem.bare(data.normal, alpha / units.alpha)
+        result = untouched(problem, status)
+        graded = _best_network(problem, result, data, alpha, arrangement)
+        certificate = proved(graded, result.theta, (), "nothing")
+        return Fit(alpha, alpha_max, graded.network, units.result(result), certificate, arrangement)
 
-    def _train_listed(
-        self, X, keep, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units
-    ):
+    def _train_listed(self, data: Prepared, alphas) -> Iterator[tuple[Fit, Progress | None]]:
         """Fits over a fixed list of patterns."""
-        arrangement = self._arrangement(X, lifted, keep)
-        activation = ACTIVATIONS[self.activation]()
-        previous = self._previous_network(n_outputs, rows)
+        units, rows, neuron = data.units, data.task.rows, data.task.neuron
+        arrangement = self._arrangement(data)
+        previous = self._previous_network(data)
         if previous is not None:
-            found = find_patterns(previous, lifted, arrangement.patterns.T, self.hidden_bias)
+            found = find_patterns(previous, rows, arrangement.patterns.T, neuron)
             if np.any(found < 0):
                 unlisted = previous.select(found < 0)
-                arrangement = arrangement.union(patterns_of(unlisted, rows, hidden_bias=self.hidden_bias))
-        skip = units.skip(rows) if self.skip_connection else None
-        fixed: Any = (self.fit_intercept, n_outputs, skip, self.hidden_bias, mu)
-        normal = without_dust(units.rows(rows)), without_dust(units.targets(y)), arrangement, units.loss
-        problem = lift(activation, *normal, 1.0, weights / units.weight, *fixed)
+                arrangement = arrangement.union(patterns_of(unlisted, data.task.X, hidden_bias=self.hidden_bias))
+        problem = Problem.listing(data.normal, arrangement.patterns.T, 1.0)
         alpha_max, even = units.alpha * problem.alpha_max, 0.0
         if self.alpha == "auto":
-            even = replace(problem, sample_weight=sample_weight / units.weight, skip=None).alpha_max
-        coef = None if previous is None else activation.coef(units.neurons(previous), problem, self.hidden_bias)
+            even = replace(problem, task=data.unweighted).alpha_max
+        coef = None if previous is None else coef_of(units.neurons(previous), problem)
         before: tuple[float, Result] | None = None
-        for alpha in [self._alpha(even, weights, sample_weight, units.alpha)] if alphas is None else alphas(alpha_max):
+        for alpha in [self._alpha(even, data)] if alphas is None else alphas(alpha_max):
             problem = replace(problem, alpha=float(f"{alpha / units.alpha:.12g}"))
             keep = np.full(len(problem.design.pattern), alpha < alpha_max)
             if before is not None and keep.any():
@@ -316,69 +378,59 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 coef, theta = result.coef, min(1.0, problem.alpha / alpha_before) * result.theta
                 with suppress(OutOfTime):
                     # Without a lower bound theta need not be feasible.
-                    dual = problem.dual_value(theta) if np.isfinite(result.dual) else -np.inf
+                    dual = data.normal.dual_value(theta) if np.isfinite(result.dual) else -np.inf
                     gap = problem.objective(coef, result.intercept) - dual
                     active = problem.may_be_active(theta, max(gap, 0.0))
                     keep = active if active.mean() <= WORTH_SCREENING else keep
-            solver, progress = self._solver(loss, start, units)
+            solver, progress = self._solver(data)
             result = solve_without(problem, replace(solver, callback=progress), coef, keep)
-            data = rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias
-            graded, certificate, result = self._conclude(problem, result, units, data, arrangement)
+            graded, certificate, result = self._conclude(problem, result, data, float(alpha), arrangement)
             fit = Fit(float(alpha), alpha_max, graded.network, units.result(result), certificate, arrangement)
             yield fit, progress
-            if self._is_over(result, start):
+            if self._is_over(result, data.start):
                 return
             before = (problem.alpha, result)
 
-    def _train_adaptively(self, rows, lifted, y, loss, weights, sample_weight, n_outputs, start, alphas, mu, units):
+    def _train_adaptively(self, data: Prepared, alphas) -> Iterator[tuple[Fit, Progress | None]]:
         """Fits over all patterns: cells are listed as a search finds them."""
-        if self.activation != "relu":
+        if not data.task.neuron.activation.cones:
             raise ValueError(
                 "patterns='adaptive' needs activation='relu', got 'gated_relu': gates have no best direction."
             )
-        previous = self._previous_network(n_outputs, rows)
-        lifted, target = without_dust(units.rows(rows)), without_dust(units.targets(y))
-        weight = weights / units.weight
+        units, task = data.units, data.normal
         rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        skip = units.skip(rows) if self.skip_connection else None
-        common, kind = (self.fit_intercept, n_outputs, rng), (self.hidden_bias, mu)
-        blocks = None if previous is None else blocks_of(units.neurons(previous), lifted, self.hidden_bias)
+        previous = self._previous_network(data)
+        cells = None if previous is None else Cells.of_network(units.neurons(previous), task.rows, task.neuron)
         alpha_max: float | None = None
         remembered = None
         if alphas is None:
-            even = 0.0
-            if self.alpha == "auto":
-                each = sample_weight / units.weight
-                even = search_alpha_max(lifted, target, units.loss, each, *common, None, *kind)
-            sequence = [self._alpha(even, weights, sample_weight, units.alpha)]
+            even = search_alpha_max(data.unweighted, rng) if self.alpha == "auto" else 0.0
+            sequence = [self._alpha(even, data)]
         else:
-            settings = (*common, skip, *kind)
-            alpha_max = search_alpha_max(lifted, target, units.loss, weight, *settings, n_random=1000)
-            remembered = no_peaks(lifted)
+            alpha_max = search_alpha_max(task, rng, n_random=1000)
+            remembered = no_peaks(task.rows)
             sequence = alphas(units.alpha * alpha_max)
         for alpha in sequence:
-            solver, progress = self._solver(loss, start, units)
-            normal = float(f"{alpha / units.alpha:.12g}")
-            data = (lifted, target, units.loss, normal, weight, self.fit_intercept, n_outputs)
+            solver, progress = self._solver(data)
+            normal_alpha = float(f"{alpha / units.alpha:.12g}")
             problem, result, found = solve_adaptively(
-                *data, solver, blocks, rng, progress, skip, *kind, alpha_max, remembered
+                task, normal_alpha, solver, cells, rng, progress, alpha_max, remembered
             )
             remembered = found.peaks
-            data = rows, y, float(alpha), loss, weights, self.fit_intercept, self.hidden_bias
-            graded, certificate, result = self._conclude(problem, result, units, data)
+            graded, certificate, result = self._conclude(problem, result, data, float(alpha))
             # The gap of the network itself to the bound that the search suggests.
             bound = units.factor * result.primal * (1 - found.gap) if np.isfinite(found.gap) else -np.inf
             gap = relative_gap(graded.objective, bound) if graded.objective - bound > graded.negligible else 0.0
             searched = dict(n_searched=found.n_starts, price_found=found.price, gap_found=gap)
             with Budget.without_limit():
-                arrangement = patterns_of(graded.network, rows, hidden_bias=self.hidden_bias)
-            blocks, alpha_found = blocks_in(problem, result.coef), units.alpha * found.alpha_max
+                arrangement = patterns_of(graded.network, data.task.X, hidden_bias=self.hidden_bias)
+            cells, alpha_found = Cells.of_solution(problem.design, result.coef), units.alpha * found.alpha_max
             certificate, result_ = replace(certificate, **searched), units.result(result)
             yield Fit(float(alpha), alpha_found, graded.network, result_, certificate, arrangement), progress
-            if self._is_over(result, start):
+            if self._is_over(result, data.start):
                 return
 
-    def _conclude(self, problem, result, units, data, arrangement=None):
+    def _conclude(self, problem: Problem, result: Result, data: Prepared, alpha: float, arrangement=None):
         """The network merged and pruned, its certificate, and the result; each as far as there is time for it."""
         budget = current()
 
@@ -388,9 +440,9 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
 
         try:
             with budget.conclusion():
-                graded = _best_network(problem, result, units, data, arrangement)
+                graded = _best_network(problem, result, data, alpha, arrangement)
         except STOPS as stop:
-            result, graded = ended(stop), _best_network(problem, result, units, data, arrangement, tidy=False)
+            result, graded = ended(stop), _best_network(problem, result, data, alpha, arrangement, tidy=False)
         try:
             with budget.conclusion():
                 certificate = certify_listed(graded, problem.design, result.theta, arrangement)
@@ -408,7 +460,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         """The certificate with a bound over all networks instead, when that is wanted and there is time for it."""
         if self.certify is False or certificate.scope == "global":
             return certificate
-        if self.activation != "relu":
+        if not graded.task.neuron.activation.cones:
             if self.certify is True:
                 raise ValueError(
                     "certify=True needs activation='relu' or patterns='exact', got 'gated_relu' with listed patterns."
@@ -418,10 +470,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         left = 60.0 if self.max_time is None else self.max_time - spent
         # A number of cones, unlike a time, gives the same bound on every machine.
         max_cones = AUTO_CONES if self.certify == "auto" else None
-        quick = certificate.n_searched and is_quick(graded.normal.design.X)
-        if left <= 0 or (self.certify == "auto" and not quick):
+        if left <= 0 or (self.certify == "auto" and not certificate.n_searched):
             return certificate
-        known = None if self.hidden_bias == "free" else coef[coef.any(axis=1)]
+        if self.certify == "auto" and not is_quick(graded.normal.task.rows):
+            return certificate
+        known = None if graded.task.neuron.free_bias else coef[coef.any(axis=1)]
         theta = certificate.theta / graded.units.theta
         try:
             proof = prove(graded, theta, max_time=left, max_cones=max_cones, known=known)
@@ -431,7 +484,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         found = proved(graded, *proof, certificate.n_searched, certificate.price_found)
         return replace(found, gap_found=certificate.gap_found) if found.scope == "global" else certificate
 
-    def _alpha(self, even, weights, sample_weight, unit):
+    def _alpha(self, even: float, data: Prepared) -> float:
         """The weight decay, "auto" from the alpha_max without class weights.
 
         It is that of the network without skip connection: what noise there is does not depend on the linear term.
@@ -441,19 +494,20 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         """
         if self.alpha != "auto":
             return float(self.alpha)
-        return unit * (float(f"{AUTO_ALPHA * even * weights.sum() / sample_weight.sum():.10g}") or 1.0)
+        share = AUTO_ALPHA * data.task.sample_weight.sum() / data.even.sum()
+        return data.units.alpha * (float(f"{share * even:.10g}") or 1.0)
 
-    def _solver_name(self, loss):
+    def _solver_name(self, data: Prepared) -> str:
         """The solver's key; "auto" by the loss."""
-        return self.solver if self.solver != "auto" else "newton" if np.isfinite(loss.lipschitz) else "cvxpy"
+        return self.solver if self.solver != "auto" else "newton" if data.task.smooth else "cvxpy"
 
-    def _solver(self, loss, start, units):
+    def _solver(self, data: Prepared):
         """The solver with what is left of the time, and the progress line."""
         share = 0.6 if self.certify is True else 1.0
-        left = None if self.max_time is None else max(share * self.max_time - (perf_counter() - start), 0.0)
-        solver = SOLVERS[self._solver_name(loss)](tol=self.tol, max_iter=self.max_iter, max_time=left)
+        left = None if self.max_time is None else max(share * self.max_time - (perf_counter() - data.start), 0.0)
+        solver = SOLVERS[self._solver_name(data)](tol=self.tol, max_iter=self.max_iter, max_time=left)
         watched = self.verbose or hasattr(self, "_callback_fit_ctx")
-        return solver, Progress(self, units.factor) if watched else None
+        return solver, Progress(self, data.units.factor) if watched else None
 
     def _attributes(self, fit):
         """The attributes of a fitted estimator by name."""
@@ -481,14 +535,14 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             )
         return self
 
-    def _arrangement(self, X, lifted, keep):
-        """The list of patterns that ``patterns`` asks for, of the rows ``lifted``, which are those at ``keep`` of X."""
+    def _arrangement(self, data: Prepared) -> Arrangement:
+        """The list of patterns of the distinct rows that ``patterns`` asks for."""
+        rows = data.task.rows
         if isinstance(self.patterns, Arrangement):
-            given = self.patterns
-            whole = np.column_stack([X, np.ones(len(X))]) if self.hidden_bias != "none" else X
-            if given.n_samples != len(X) or len(given.gates) != lifted.shape[1]:
+            given, whole = self.patterns, data.task.neuron.rows(data.sample.X)
+            if given.n_samples != len(whole) or len(given.gates) != whole.shape[1]:
                 raise ValueError(
-                    f"patterns must be an Arrangement of {len(X)} samples and {lifted.shape[1]} gate rows"
+                    f"patterns must be an Arrangement of {len(whole)} samples and {whole.shape[1]} gate rows"
                     f"{' (the features and a ones column, for hidden_bias=' + repr(self.hidden_bias) + ')'}, got one "
                     f"of {given.n_samples} samples and {len(given.gates)} gate rows."
                 )
@@ -497,51 +551,54 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                     "patterns must be an Arrangement of the X of this fit, got one of other data: its gates do not "
                     "give its patterns on X, or it is complete for another X."
                 )
-            return given.rows(keep, lifted)
+            return given.rows(data.first, rows)
         random_state = check_random_state(self.random_state)
         exact = self.patterns == "exact"
         if self.patterns == "auto":
-            exact = count_patterns(len(lifted), rank_of(lifted)) <= self.n_patterns
+            exact = count_patterns(len(rows), rank_of(rows)) <= self.n_patterns
         if exact:
             try:
-                return self._every_pattern(lifted)
+                return self._every_pattern(data.task)
             except ValueError:
                 if self.patterns == "exact":
                     raise
         seed = random_state.randint(np.iinfo(np.int32).max)
-        return sample_patterns(lifted, self.n_patterns, random_state=seed)
+        return sample_patterns(rows, self.n_patterns, random_state=seed)
 
-    def _every_pattern(self, lifted):
+    @staticmethod
+    def _every_pattern(task: Task) -> Arrangement:
         """The complete list of patterns, and for gates without a bias those of gates on hyperplanes."""
-        listed = enumerate_patterns(lifted)
-        if self.activation == "gated_relu" and self.hidden_bias == "none":
+        listed = enumerate_patterns(task.rows)
+        if not task.neuron.activation.cones and not task.neuron.has_bias:
             # Gates are open on their hyperplane: some patterns are those of gates on it alone.
-            listed = listed.union(Arrangement.from_gates(lifted, face_patterns(lifted, listed)[1].T))
+            listed = listed.union(Arrangement.from_gates(task.rows, face_patterns(task.rows, listed)[1].T))
         return listed
 
-    def _previous_network(self, n_outputs, rows):
+    def _previous_network(self, data: Prepared) -> Network | None:
         """The network to start from: of the previous fit, if ``warm_start`` and it is of the same kind, or init."""
         network = getattr(self, "network_", None) if self.warm_start else None
+        task = data.task
         if network is None and self.init is not None:
-            return self._initial_network(n_outputs, rows)
-        if network is None or not network.n_neurons or network.hidden_weights.shape[1] != rows.shape[1]:
+            return self._initial_network(task)
+        if network is None or not network.n_neurons or network.hidden_weights.shape[1] != task.X.shape[1]:
             return None
-        same = network.n_outputs == n_outputs and (network.gate_weights is None) == (self.activation == "relu")
-        return network if same and (self.hidden_bias != "none" or not network.hidden_biases.any()) else None
+        same = network.n_outputs == task.n_outputs
+        same &= (network.gate_weights is None) == task.neuron.activation.cones
+        return network if same and (task.neuron.has_bias or not network.hidden_biases.any()) else None
 
-    def _initial_network(self, n_outputs, rows):
+    def _initial_network(self, task: Task) -> Network:
         """``init`` as a Network; ValueError when it does not fit the data or the activation."""
         try:
             network = network_from(self.init, hidden_bias=self.hidden_bias)
         except ValueError as error:
             raise ValueError(f"init does not fit: {error}") from None
         n_features = network.hidden_weights.shape[1]
-        if n_features != rows.shape[1] or network.n_outputs != n_outputs:
+        if n_features != task.X.shape[1] or network.n_outputs != task.n_outputs:
             raise ValueError(
-                f"init must have {rows.shape[1]} features and {n_outputs} outputs, got {n_features} features and "
-                f"{network.n_outputs} outputs."
+                f"init must have {task.X.shape[1]} features and {task.n_outputs} outputs, got {n_features} features "
+                f"and {network.n_outputs} outputs."
             )
-        if (network.gate_weights is None) != (self.activation == "relu"):
+        if (network.gate_weights is None) != task.neuron.activation.cones:
             raise ValueError(f"init must be a {self.activation} network for activation={self.activation!r}.")
         return network.balance()
 
@@ -571,7 +628,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         number("verbose", Integral, 0) if not isinstance(self.verbose, bool) else None
         choice("activation", ACTIVATIONS)
         choice("solver", ["auto", *SOLVERS])
-        choice("hidden_bias", ["penalized", "free", "none"])
+        choice("hidden_bias", HIDDEN_BIASES)
         if self.hidden_bias == "free":
             if self.activation != "relu":
                 raise ValueError(
@@ -665,7 +722,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             When the network has gates.
         """
         check_is_fitted(self, "network_")
-        return to_sklearn(self.network_, alpha=self.alpha_, **self._task())
+        return to_sklearn(self.network_, alpha=self.alpha_, **self._facts())
 
     def to_torch(self, *, dtype="float64"):
         """This network as a torch Sequential(Linear, ReLU, Linear); see ``convexnn.export.to_torch``.
@@ -711,7 +768,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             When onnx is not installed.
         """
         check_is_fitted(self, "network_")
-        return to_onnx(self.network_, path, dtype=dtype, certificate=self.certificate_, **self._task())
+        return to_onnx(self.network_, path, dtype=dtype, certificate=self.certificate_, **self._facts())
 
     def to_safetensors(self, path):
         """Write the weights and the certificate to a file; see ``convexnn.export.save_safetensors``.
@@ -727,9 +784,9 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             When safetensors is not installed.
         """
         check_is_fitted(self, "network_")
-        save_safetensors(self.network_, path, certificate=self.certificate_, **self._task())
+        save_safetensors(self.network_, path, certificate=self.certificate_, **self._facts())
 
-    def _task(self):
+    def _facts(self):
         """What an export must know beside the weights."""
         names, classes = getattr(self, "feature_names_in_", None), getattr(self, "classes_", None)
         return dict(loss=self.certificate_.loss, classes=classes, feature_names=names)
@@ -756,18 +813,20 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         return self.network_.predict(X).astype(np.result_type(X, self._dtype), copy=False)
 
 
-def _best_network(problem: Problem, result: Result, units: Units, data: tuple, arrangement=None, tidy=True) -> Graded:
+def _best_network(
+    problem: Problem, result: Result, data: Prepared, alpha: float, arrangement: Arrangement | None = None, tidy=True
+) -> Graded:
     """The network of a solution, graded on the data as they are; the best constant, or linear term, if that is better.
 
-    ``data`` are rows and all that follows the network in ``Graded.of``; a tidy network is merged and pruned.
+    A tidy network is merged and pruned.
     """
-    activation = ACTIVATIONS["relu" if problem.penalty.cones else "gated_relu"]()
+    gates = None if arrangement is None or problem.task.neuron.activation.cones else arrangement.gates
     found = []
-    for coef, intercept in ((result.coef, result.intercept), (np.zeros_like(result.coef), problem.null_model[0])):
-        network = activation.network(problem, coef, intercept, arrangement, units.hidden_bias)
+    for coef, intercept in ((result.coef, result.intercept), (np.zeros_like(result.coef), data.normal.null_model[0])):
+        network = network_of(problem, coef, intercept, gates)
         # What is one direction is seen in numbers near one.
-        network = units.network(network.merge()).prune(data[0]) if tidy else units.network(network)
-        found.append(Graded.of(network, *data))
+        network = data.units.network(network.merge() if tidy else network)
+        found.append(Graded.of(network.prune(data.task.X) if tidy else network, data.task, alpha, data.units))
     return found[1] if found[1].objective < found[0].objective else found[0]
 
 
@@ -805,7 +864,7 @@ def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[
     whole[keep] = result.coef
     # The blocks left out may yet bind the dual point a little.
     zero = np.zeros_like(result.theta)
-    dual, theta = problem.dual_value(zero), zero
+    dual, theta = problem.task.dual_value(zero), zero
     with current().conclusion(), suppress(OutOfTime):
         dual, theta = problem.dual_bound(result.theta)
     result = replace(result, coef=whole, dual=dual, theta=theta)
@@ -845,22 +904,3 @@ def scale_factor(X: NDArray) -> float:
     with np.errstate(over="ignore"):
         scales = [np.log(size) + np.log(spread) for spread in (ranges[varies], unit.std(axis=0))]
         return float(np.exp(min(np.ptp(scale) for scale in scales)))
-
-
-def check_weights(sample_weight, n_samples):
-    """Weights as a float vector, or a ValueError that says what is wrong."""
-    if sample_weight is None:
-        return np.ones(n_samples)
-    try:
-        weights = np.asarray(sample_weight, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"sample_weight must be numeric of shape ({n_samples},): {error}") from None
-    if weights.ndim == 0:
-        weights = np.full(n_samples, float(weights))
-    if weights.shape != (n_samples,):
-        raise ValueError(f"sample_weight must have shape ({n_samples},), got {weights.shape}.")
-    if not np.isfinite(weights).all() or weights.min() < 0:
-        raise ValueError(f"sample_weight must be finite and non-negative, got a smallest value of {weights.min()}.")
-    if not weights.any():
-        raise ValueError("sample_weight must be positive for at least one sample, got only zeros.")
-    return weights

@@ -97,7 +97,9 @@ class Tree:
         """
         X, t = check_arrays(X, t)
         r = self.basis.shape[1]
-        if len(self.basis) != X.shape[1] or np.abs(self.basis.T @ self.basis - np.eye(r)).max(initial=0) > 1e-12:
+        square = len(self.basis) == X.shape[1]
+        off = np.abs(self.basis.T @ self.basis - np.eye(r)).max(initial=0.0) if square else np.inf
+        if not off <= 1e-12:
             raise ValueError(f"basis must have {X.shape[1]} rows and orthonormal columns.")
         P, Q, slack = reduced_rows(X, t, self.basis)
         lo, size, face = _leaves(self.splits, r)
@@ -110,11 +112,11 @@ class Tree:
             return slack
         if self.chosen.min() < 0 or self.chosen.max() >= len(self.points):
             raise ValueError("a box names a point that is not there.")
-        if not (self.weights >= 0).all() or np.abs(self.weights.sum(axis=1) - 1).max() > 1e-9:
+        if not (self.weights >= 0).all() or not np.abs(self.weights.sum(axis=1) - 1).max() <= 1e-9:
             raise ValueError("the weights of each box must be non-negative with sum 1.")
         if not (np.isfinite(self.slopes).all() and np.isfinite(self.points).all()):
             raise ValueError("slopes and points must be finite.")
-        vertices, unit, bound = active_sums(self.points, Q), unit_corners(r), 0.0
+        vertices, unit, bounds = active_sums(self.points, Q), unit_corners(r), [0.0]
         for k in np.array_split(np.arange(len(lo)), 1 + len(lo) * len(unit[0]) // 500_000):
             G = lo[k, None] + unit[face[k]] * size[k, None]
             distinct, inverse = distinct_corners(G.reshape(-1, r))[1:]
@@ -123,8 +125,10 @@ class Tree:
             b = np.einsum("km,kmd->kd", weights, vertices[self.chosen[k]])
             at = np.einsum("kcd,kd->kc", G, self.slopes[k] + b)
             z = feasible(p, at, self.slopes[k], lo[k], face[k])
-            bound = max(bound, np.linalg.norm(z, axis=1).max())
-        return float(bound) + slack
+            bounds.append(np.linalg.norm(z, axis=1).max())
+        bound = float(np.max(bounds)) + slack
+        # Numbers that overflow bound nothing.
+        return bound if np.isfinite(bound) else np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +161,8 @@ class ChargedTree:
 
     def check(self, X: NDArray, t: NDArray) -> float:
         """The bound once more, from the data and the boxes alone; arguments and errors as in ``Tree.check``."""
+        if not 0 <= self.charge < np.inf:
+            raise ValueError(f"the charge must be finite and non-negative, got {self.charge!r}.")
         return max(self.charge, self.tree.check(*with_charges(X, t, self.charge * self.feature_penalty)))
 
     def scaled(self, size: float) -> ChargedTree:

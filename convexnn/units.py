@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.problem import Problem
+from convexnn.neuron import Neuron
 from convexnn.result import Result
+from convexnn.task import Task
 
 # Beyond these sizes squares leave the range of double precision.
 LARGEST, SMALLEST = 1e140, 1e-140
@@ -44,8 +45,8 @@ class Units:
         l'.
     loss_factor : float
         phi.
-    hidden_bias : {"penalized", "free", "none"}
-        With "free" the ones column keeps its length.
+    neuron : Neuron
+        The ones column of a free bias keeps its length.
     """
 
     row: float
@@ -55,28 +56,16 @@ class Units:
     center: NDArray[np.float64]
     loss: Loss
     loss_factor: float
-    hidden_bias: str
+    neuron: Neuron
 
     @classmethod
-    def of(
-        cls, X: NDArray, y: NDArray, loss: Loss, sample_weight: NDArray, fit_intercept: bool, hidden_bias: str
-    ) -> Units:
+    def of(cls, task: Task) -> Units:
         """The units of a problem.
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
-            The data, without a ones column.
-        y : array of shape (n_samples,)
-            Targets in the coding of the loss.
-        loss : Loss
-            See convexnn.losses; one with a method ``in_units`` is a function of y - z.
-        sample_weight : array of shape (n_samples,)
-            Positive weights.
-        fit_intercept : bool
-            Whether there is an unpenalised constant.
-        hidden_bias : {"penalized", "free", "none"}
-            Whether there is a ones column, and whether the penalty counts its weight.
+        task : Task
+            In the units of the user; a loss with a method ``in_units`` is a function of y - z.
 
         Returns
         -------
@@ -87,29 +76,26 @@ class Units:
         ValueError
             When features, targets or weights are so large or small that their squares leave double precision.
         """
-        weight = float(2.0 ** np.round(np.log2(_checked("sample_weight", "weights", float(sample_weight.max())))))
-        share = sample_weight / weight
+        X, y, loss, neuron = task.X, task.y, task.loss, task.neuron
+        largest = _checked("sample_weight", "weights", float(task.sample_weight.max()))
+        weight = float(2.0 ** np.round(np.log2(largest)))
+        share = task.sample_weight / weight
         center = np.zeros(X.shape[1])
-        if fit_intercept:
+        if task.fit_intercept:
             # An element of the column: the differences of numbers that hardly differ are exact.
             center = X[np.abs(X - _mean(X, share)).argmin(axis=0), np.arange(X.shape[1])]
-        rows = X - center if hidden_bias == "free" else X
-        if hidden_bias == "penalized":
-            rows = np.column_stack([X, np.ones(len(X))])
-        row = _checked("X", "features", _root_mean_square(rows, share) or 1.0)
-        if hidden_bias == "penalized":
+        row = _checked("X", "features", _root_mean_square(X - center if neuron.free_bias else task.rows, share) or 1.0)
+        if neuron.has_bias and not neuron.free_bias:
             # A ones column has a unit of its own: no other data are the same but for units, and nothing is rounded.
             row = float(2.0 ** np.round(np.log2(row)))
-        target, origin = 1.0, 0.0
+        target, origin, factor = 1.0, 0.0, 1.0
         if hasattr(loss, "in_units"):
-            if fit_intercept:
+            if task.fit_intercept:
                 origin = float(y[np.abs(y - _mean(y, share)).argmin()])
             _checked("y", "targets", float(np.abs(y).max()) or 1.0)
             target = _checked("y", "targets", _root_mean_square(_less(y, origin), share) or 1.0)
             loss, factor = loss.in_units(target)
-        else:
-            factor = 1.0
-        return cls(row, target, weight, origin, center, loss, factor, hidden_bias)
+        return cls(row, target, weight, origin, center, loss, factor, neuron)
 
     @property
     def factor(self) -> float:
@@ -138,10 +124,9 @@ class Units:
         -------
         rows : array of shape (n_samples, n_features) or (n_samples, n_features + 1)
         """
-        if self.hidden_bias == "free":
-            return np.column_stack([(X - self.center) / self.row, np.ones(len(X))])
-        ones = np.ones((len(X), int(self.hidden_bias == "penalized")))
-        return np.column_stack([X, ones]) / self.row
+        if self.neuron.free_bias:
+            return self.neuron.rows((X - self.center) / self.row)
+        return self.neuron.rows(X) / self.row
 
     def skip(self, X: NDArray) -> NDArray:
         """The features of a skip connection, shape (n_samples, n_features)."""
@@ -165,7 +150,7 @@ class Units:
         """
         root = np.sqrt(self.target / self.row)
         weights, biases = root * network.hidden_weights, root * network.hidden_biases
-        if self.hidden_bias == "free":
+        if self.neuron.free_bias:
             biases = biases * self.row - weights @ self.center
         bias, skip = self.origin + self.target * network.output_bias, network.skip_weights
         if skip is not None:
@@ -185,40 +170,36 @@ class Units:
         """The network with the hidden and output weights that neurons on ``rows`` have, the inverse of ``network``."""
         root = np.sqrt(self.row / self.target)
         weights, biases = network.hidden_weights, network.hidden_biases
-        if self.hidden_bias == "free":
+        if self.neuron.free_bias:
             biases = (biases + weights @ self.center) / self.row
         output = root * network.output_weights
         return replace(network, hidden_weights=root * weights, hidden_biases=root * biases, output_weights=output)
 
-    def problem(self, problem: Problem, X: NDArray) -> Problem:
-        """A program over no patterns in these units.
+    def task(self, task: Task) -> Task:
+        """The same training problem in these units.
 
         Parameters
         ----------
-        problem : Problem
-            In the units of the user; its list of patterns is empty.
-        X : array of shape (n_samples, n_features)
-            The data, without a ones column.
+        task : Task
+            In the units of the user.
 
         Returns
         -------
-        problem : Problem
+        task : Task
         """
-        design = problem.design
         return replace(
-            problem,
-            design=type(design)(self.rows(X), design.patterns, [], [], [], design.n_outputs),
-            y=self.targets(problem.y),
+            task,
+            rows=self.rows(task.X),
+            y=self.targets(task.y),
             loss=self.loss,
-            alpha=problem.alpha / self.alpha,
-            sample_weight=problem.sample_weight / self.weight,
-            skip=None if problem.skip is None else self.skip(X),
+            sample_weight=task.sample_weight / self.weight,
+            skip=None if task.skip is None else self.skip(task.X),
         )
 
     def result(self, result: Result) -> Result:
         """The result of a solver in the units of the user."""
         coef = result.coef * (self.target / self.row)
-        if self.hidden_bias == "free":
+        if self.neuron.free_bias:
             coef[:, -1] = coef[:, -1] * self.row - coef[:, :-1] @ self.center
         return replace(
             result,

@@ -3,8 +3,8 @@
 import inspect
 
 from convexnn import export
-from convexnn.activations import ACTIVATIONS
 from convexnn.losses import LOSSES
+from convexnn.neuron import ACTIVATIONS
 from convexnn.penalties import PENALTIES
 from convexnn.solvers import SOLVERS
 

@@ -5,11 +5,12 @@ from functools import cache
 import cvxpy as cp
 import numpy as np
 import pytest
+from programs import program
 from threadpoolctl import threadpool_limits
 
+from convexnn.design import Design
 from convexnn.losses import LOSSES
 from convexnn.penalties import ConeGroupLasso, GroupLasso
-from convexnn.problem import Design, Problem
 
 # The problems are small and the tests run in parallel: more threads would only wait for each other.
 threadpool_limits(1)
@@ -50,8 +51,8 @@ def draw_problem(
     design = Design(X, patterns, pattern, sign, output, n_outputs)
     penalty = ConeGroupLasso(X, patterns, pattern) if activation == "relu" else GroupLasso()
     weights = rng.uniform(0.5, 2.0, n) if weighted else np.ones(n)
-    scale = Problem(design, y, loss, penalty, 1.0, weights, intercept).alpha_max
-    return Problem(design, y, loss, penalty, ratio * scale, weights, intercept)
+    scale = program(design, y, loss, penalty, 1.0, weights, intercept).alpha_max
+    return program(design, y, loss, penalty, ratio * scale, weights, intercept)
 
 
 def explicit_matrices(design):
@@ -92,13 +93,13 @@ def solve_textbook(problem, alpha=None):
     blocks = [cp.Variable(d) for _ in design.pattern]
     v = cp.hstack(blocks)
     intercept = cp.Variable(design.n_outputs)
-    constraints = [] if problem.fit_intercept else [intercept == 0]
+    constraints = [] if problem.task.fit_intercept else [intercept == 0]
     total = 0
-    features = np.zeros((n, 1)) if problem.skip is None else problem.skip
+    features = np.zeros((n, 1)) if problem.task.skip is None else problem.task.skip
     linear = cp.Variable((features.shape[1], design.n_outputs))
     for i in range(n):
         z = [A[out, i] @ v + intercept[out] + features[i] @ linear[:, out] for out in range(design.n_outputs)]
-        total = total + problem.sample_weight[i] * textbook_loss(problem.loss, problem.y[i], z)
+        total = total + problem.task.sample_weight[i] * textbook_loss(problem.task.loss, problem.task.y[i], z)
     for block in blocks:
         total = total + alpha * cp.norm(block, 2)
     if isinstance(problem.penalty, ConeGroupLasso):

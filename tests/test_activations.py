@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from programs import listing, to_network
 
-from convexnn.activations import ACTIVATIONS, lift
 from convexnn.arrangements import Arrangement, enumerate_patterns, patterns_of, sample_patterns
+from convexnn.conversion import coef_of
 from convexnn.losses import LOSSES
 from convexnn.network import Network
+from convexnn.neuron import ACTIVATIONS
 
 HIDDEN_BIAS = ["penalized", "none"]
 
@@ -21,7 +23,9 @@ def make_program(
     loss = LOSSES[loss]()
     n_outputs = 3 if loss.target == "classes" else 1
     weights = np.ones(len(X)) if weights is None else weights
-    return lift(ACTIVATIONS[activation](), lifted(X, bias), y, arrangement, loss, alpha, weights, intercept, n_outputs)
+    return listing(
+        activation, lifted(X, bias), y, arrangement, loss, alpha, weights, intercept, n_outputs, hidden_bias=bias
+    )
 
 
 def draw_coefficients(rng, activation, problem, arrangement, share=0.5):
@@ -82,7 +86,7 @@ def test_coef_to_network_and_back(loss, activation, intercept, hidden_bias, make
     coef = draw_coefficients(rng, activation, problem, arrangement)
     outputs = problem.design.n_outputs
     c = 0.0 if not intercept else 0.3 if outputs == 1 else np.array([0.3, -0.2, 0.1])
-    network = ACTIVATIONS[activation]().network(problem, coef, c, arrangement, hidden_bias)
+    network = to_network(problem, coef, c, arrangement)
     assert network.n_neurons == np.count_nonzero(coef.any(axis=1)) > 0
     assert network.output_weights.ndim == (1 if outputs == 1 else 2)
     assert (np.count_nonzero(network.output_weights.reshape(network.n_neurons, -1), axis=1) == 1).all()
@@ -90,10 +94,10 @@ def test_coef_to_network_and_back(loss, activation, intercept, hidden_bias, make
     z = problem.design @ coef + c
     assert np.allclose(network.predict(X), z, rtol=1e-12, atol=1e-11)
     # (N) at the network is (C) at the coefficients.
-    value = network.objective(X, y, problem.alpha, problem.loss, weights)
+    value = network.objective(X, y, problem.alpha, problem.task.loss, weights)
     assert np.isclose(value, problem.objective(coef, c), rtol=1e-9)
     assert np.isclose(network.path_norms.sum(), sum(np.linalg.norm(v) for v in coef), rtol=1e-12)
-    back = ACTIVATIONS[activation]().coef(network, problem, hidden_bias)
+    back = coef_of(network, problem)
     assert np.allclose(back, coef, rtol=1e-12, atol=1e-12)
 
 
@@ -123,14 +127,14 @@ def test_network_to_coef_and_back_is_the_identity_up_to_order(activation, hidden
         rest.union(patterns_of(network, X, hidden_bias=hidden_bias)),
     ):
         problem = make_program(activation, X, y, arrangement, loss, bias=hidden_bias)
-        coef = ACTIVATIONS[activation]().coef(network, problem, hidden_bias)
+        coef = coef_of(network, problem)
         assert np.count_nonzero(coef.any(axis=1)) == 6
-        again = ACTIVATIONS[activation]().network(problem, coef, bias, arrangement, hidden_bias)
+        again = to_network(problem, coef, bias, arrangement)
         assert np.allclose(again.predict(X), network.predict(X), rtol=1e-12, atol=1e-11)
         assert np.isclose(again.path_norms.sum(), network.path_norms.sum(), rtol=1e-12)
         if activation == "relu":
             assert np.allclose(sorted_rows(again), sorted_rows(network), rtol=1e-9, atol=1e-12)
-        value = network.objective(X, y, problem.alpha, problem.loss)
+        value = network.objective(X, y, problem.alpha, problem.task.loss)
         assert np.isclose(problem.objective(coef, bias), value, rtol=1e-9)
 
 
@@ -144,7 +148,7 @@ def test_neurons_that_share_a_block_are_summed(activation):
     arrangement = patterns_of(network, X)
     assert arrangement.n_patterns == 1
     problem = make_program(activation, X, y, arrangement)
-    coef = ACTIVATIONS[activation]().coef(network, problem, "penalized")
+    coef = coef_of(network, problem)
     assert np.allclose(problem.design @ coef + 0.1, network.predict(X), rtol=1e-12, atol=1e-12)
     assert np.linalg.norm(coef, axis=1).sum() <= network.path_norms.sum() * (1 + 1e-12)
 
@@ -156,7 +160,7 @@ def test_a_neuron_that_feeds_every_class_becomes_one_block_a_class(activation):
     gates = dict(gate_weights=np.ones((1, 2)), gate_biases=np.zeros(1)) if activation == "gated_relu" else {}
     network = Network(np.ones((1, 2)), np.zeros(1), np.array([[1.0, -2.0, 0.5]]), np.zeros(3), **gates)
     problem = make_program(activation, X, np.arange(8) % 3, patterns_of(network, X), "multinomial_log_loss")
-    coef = ACTIVATIONS[activation]().coef(network, problem, "penalized")
+    coef = coef_of(network, problem)
     assert np.count_nonzero(coef.any(axis=1)) == 3
     assert np.allclose(problem.design @ coef, network.predict(X), rtol=1e-12, atol=1e-12)
 
@@ -170,10 +174,10 @@ def test_no_neuron_is_no_coefficient(activation, n_outputs):
     loss, y = ("multinomial_log_loss", np.arange(8) % 3) if n_outputs > 1 else ("squared", rng.standard_normal(8))
     problem = make_program(activation, X, y, arrangement, loss)
     c = 1.5 if n_outputs == 1 else np.arange(3.0)
-    network = ACTIVATIONS[activation]().network(problem, np.zeros(problem.design.shape), c, arrangement, "penalized")
+    network = to_network(problem, np.zeros(problem.design.shape), c, arrangement)
     assert network.n_neurons == 0
     assert np.array_equal(network.predict(X), np.broadcast_to(c, (8,) if n_outputs == 1 else (8, 3)))
-    coef = ACTIVATIONS[activation]().coef(network, problem, "penalized")
+    coef = coef_of(network, problem)
     assert coef.shape == problem.design.shape and not coef.any()
 
 
@@ -189,7 +193,7 @@ def test_a_pattern_that_is_not_listed(activation):
     rows = lifted(X, "penalized")
     problem = make_program(activation, X, y, Arrangement.from_gates(rows, listed.gates[:, :1]))
     with pytest.raises(ValueError, match=r"network has 2 neurons .* not listed.*patterns_of"):
-        ACTIVATIONS[activation]().coef(network, problem, "penalized")
+        coef_of(network, problem)
 
 
 def test_the_kind_of_the_network_must_match():
@@ -201,7 +205,7 @@ def test_the_kind_of_the_network_must_match():
     for activation, network in (("relu", gated), ("gated_relu", relu)):
         problem = make_program(activation, X, y, arrangement)
         with pytest.raises(ValueError, match="network has"):
-            ACTIVATIONS[activation]().coef(network, problem, "penalized")
+            coef_of(network, problem)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -211,7 +215,7 @@ def test_hidden_biases_have_no_place_without_a_ones_column(activation):
     network = Network(np.ones((1, 2)), np.ones(1), np.ones(1), 0.0, **gates)
     problem = make_program(activation, X, np.ones(6), Arrangement.from_gates(X, np.ones((2, 1))), bias="none")
     with pytest.raises(ValueError, match="hidden_bias='none'"):
-        ACTIVATIONS[activation]().coef(network, problem, "none")
+        coef_of(network, problem)
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])
@@ -226,7 +230,7 @@ def test_a_neuron_on_hyperplanes_goes_to_either_side(side, seed):
     nudge = np.linalg.lstsq(X[:2], side * np.array([1.0, -1.0]), rcond=None)[0]
     gate = w / np.linalg.norm(w) + 1e-6 * nudge
     problem = make_program("relu", X, y, Arrangement.from_gates(X, gate[:, None]), bias="none")
-    coef = ACTIVATIONS["relu"]().coef(network, problem, "none")
+    coef = coef_of(network, problem)
     z = network.predict(X)
     assert np.abs(problem.design @ coef + 0.2 - z).max() <= 1e-12 * np.abs(z).max()
     assert np.isclose(problem.objective(coef, 0.2), network.objective(X, y, problem.alpha), rtol=1e-9)
@@ -240,11 +244,11 @@ def test_a_gate_on_a_hyperplane_is_open_there():
     closed_first = Arrangement.from_gates(X, np.array([[-0.1, 1.0], [0.0, 1.0]]).T)
     assert closed_first.patterns.T.tolist() == [[False, True, True], [True, True, True]]
     problem = make_program("gated_relu", X, y, closed_first, bias="none")
-    coef = ACTIVATIONS["gated_relu"]().coef(network, problem, "none")
+    coef = coef_of(network, problem)
     assert np.allclose(problem.design @ coef, network.predict(X), rtol=1e-12)
     alone = make_program("gated_relu", X, y, Arrangement.from_gates(X, np.array([[-0.1], [1.0]])), bias="none")
     with pytest.raises(ValueError, match="not listed"):
-        ACTIVATIONS["gated_relu"]().coef(network, alone, "none")
+        coef_of(network, alone)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -257,8 +261,8 @@ def test_integer_data_with_repeated_and_zero_rows(activation):
         arrangement = enumerate_patterns(lifted(X, hidden_bias))
         problem = make_program(activation, X, y, arrangement, bias=hidden_bias)
         coef = draw_coefficients(rng, activation, problem, arrangement)
-        network = ACTIVATIONS[activation]().network(problem, coef, 0.0, arrangement, hidden_bias)
+        network = to_network(problem, coef, 0.0, arrangement)
         assert np.allclose(problem.design @ coef, network.predict(X), rtol=1e-12, atol=1e-11)
-        back = ACTIVATIONS[activation]().coef(network, problem, hidden_bias)
+        back = coef_of(network, problem)
         assert np.allclose(problem.design @ back, network.predict(X), rtol=1e-12, atol=1e-11)
         assert np.isclose(problem.penalty.value(back), network.path_norms.sum(), rtol=1e-12)

@@ -5,19 +5,22 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from programs import program, task_of_rows, to_network
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import convexnn.adaptive as adaptive
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
-from convexnn.activations import ACTIVATIONS
-from convexnn.adaptive import Blocks, blocks_in, blocks_of, descend, search_alpha_max, solve_adaptively
+from convexnn.adaptive import descend, search_alpha_max, solve_adaptively
 from convexnn.arrangements import enumerate_patterns
+from convexnn.cells import Cells
+from convexnn.design import Design
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
+from convexnn.neuron import Neuron
 from convexnn.penalties import ConeGroupLasso
 from convexnn.pricing import no_peaks, search
-from convexnn.problem import Design, Problem
+from convexnn.problem import Problem
 from convexnn.solvers import SOLVERS, Newton
 
 KINDS = {"regressor": ConvexReLURegressor, "classifier": ConvexReLUClassifier}
@@ -220,11 +223,13 @@ def test_optimum_of_the_textbook_program(name, fit_intercept, make_target, textb
     pattern, sign, output = (part.ravel() for part in np.meshgrid(np.arange(10), [1.0, -1.0], np.arange(C)))
     design = Design(X, patterns, pattern, sign, output, C)
     penalty = ConeGroupLasso(X, patterns, pattern)
-    complete = Problem(design, y, loss, penalty, 0.1, rng.uniform(0.5, 2.0, 5), fit_intercept)
+    complete = program(design, y, loss, penalty, 0.1, rng.uniform(0.5, 2.0, 5), fit_intercept)
     value = textbook(complete)[0]
     smooth = bool(np.isfinite(loss.lipschitz))
     solver = SOLVERS["newton"](tol=1e-8) if smooth else SOLVERS["cvxpy"](tol=1e-6)
-    problem, result, seen = solve_adaptively(X, y, loss, 0.1, complete.sample_weight, fit_intercept, C, solver)
+    problem, result, seen = solve_adaptively(
+        task_of_rows(X, y, loss, complete.task.sample_weight, fit_intercept, C), 0.1, solver
+    )
     assert np.isclose(result.primal, value, rtol=1e-5, atol=1e-6)
     assert np.isclose(problem.objective(result.coef, result.intercept), result.primal, rtol=1e-12, atol=1e-12)
     if smooth:
@@ -236,7 +241,7 @@ def test_alpha_max_and_beyond(loss):
     X, y = draw(loss, 20, 2)
     code, target = coded(loss, y)
     C = 3 if loss == "softmax" else 1
-    largest = search_alpha_max(X, target, code, np.ones(20), True, C, np.random.default_rng(0))
+    largest = search_alpha_max(task_of_rows(X, target, code, np.ones(20), True, C), np.random.default_rng(0))
     for factor in (1 + 1e-9, 1.1, 1e6):
         _, result, seen = adaptively(loss, factor * largest, X, y, tol=1e-6)
         assert result.status == "optimal" and not result.coef.any() and seen.n_rounds == 1
@@ -326,7 +331,7 @@ def null_intercept(loss, y):
     shape = np.bincount(y).shape[0] if loss.name == "multinomial_log_loss" else 1
     design = Design(np.zeros((len(y), 1)), np.zeros((0, len(y)), dtype=bool), [], [], [], shape)
     penalty = ConeGroupLasso(design.X, design.patterns, design.pattern)
-    return Problem(design, target, loss, penalty, 1.0, np.ones(len(y)), True).null_model[0]
+    return program(design, target, loss, penalty, 1.0, np.ones(len(y)), True).task.null_model[0]
 
 
 @pytest.mark.parametrize("loss", ["squared", "log_loss", "softmax"])
@@ -382,7 +387,7 @@ def adaptively(loss, alpha, X, y, **options):
     loss, target = coded(loss, y)
     C = 3 if loss.name == "multinomial_log_loss" else 1
     solver = Newton(**options)
-    return solve_adaptively(X, target, loss, alpha, np.ones(len(X)), True, C, solver)
+    return solve_adaptively(task_of_rows(X, target, loss, np.ones(len(X)), True, C), alpha, solver)
 
 
 @pytest.mark.parametrize("loss", ["squared", "softmax"])
@@ -410,7 +415,7 @@ def test_history():
     loss, target = coded("squared", y)
     entries = []
     _, result, seen = solve_adaptively(
-        X, target, loss, 0.3, np.ones(30), True, 1, Newton(tol=1e-6), callback=entries.append
+        task_of_rows(X, target, loss, np.ones(30), True, 1), 0.3, Newton(tol=1e-6), callback=entries.append
     )
     assert entries == result.history and 2 * seen.n_rounds == len(entries)
     assert all(set(e) == {"iteration", "seconds", "objective", "relative_gap", "blocks"} for e in entries)
@@ -440,7 +445,7 @@ def test_an_optimal_result_is_within_tol(loss, seed):
     """The best network may be of an earlier, rougher round than the bound; its result goes with the bound."""
     X, y = draw(loss, 14, 2, seed)
     X = np.column_stack([X, np.ones(14)])
-    alpha = 0.003 * search_alpha_max(X, y, LOSSES[loss](), np.ones(14), True, 1, np.random.default_rng(0))
+    alpha = 0.003 * search_alpha_max(task_of_rows(X, y, LOSSES[loss](), np.ones(14), True, 1), np.random.default_rng(0))
     problem, result, seen = adaptively(loss, alpha, X, y, tol=1e-6)
     assert result.status == "optimal" and seen.gap <= 1e-6
     assert result.relative_gap <= 1e-6
@@ -463,7 +468,7 @@ class Clumsy(Newton):
         if self.status == "KeyboardInterrupt":
             raise KeyboardInterrupt
         V = np.zeros_like(result.coef)
-        c, theta = problem.null_model
+        c, theta = problem.task.null_model
         dual, theta = problem.dual_bound(theta)
         return replace(
             result, coef=V, intercept=c, theta=theta, primal=problem.objective(V, c), dual=dual, status=self.status
@@ -479,7 +484,7 @@ def test_the_best_network_is_kept(loss, status, when):
     C, entries, solver = 3 if loss == "softmax" else 1, [], Clumsy(tol=1e-7, when=when, status=status)
     solver.calls.clear()
     problem, result, seen = solve_adaptively(
-        X, target, code, 0.03, np.ones(15), True, C, solver, callback=entries.append
+        task_of_rows(X, target, code, np.ones(15), True, C), 0.03, solver, callback=entries.append
     )
     assert len(solver.calls) >= when
     if status != "optimal":
@@ -507,7 +512,7 @@ def test_control_c_in_the_callback(rounds):
             raise KeyboardInterrupt
 
     _, result, seen = solve_adaptively(
-        X, y, LOSSES["squared"](), 0.03, np.ones(25), True, 1, Newton(tol=1e-7), callback=stop
+        task_of_rows(X, y, LOSSES["squared"](), np.ones(25), True, 1), 0.03, Newton(tol=1e-7), callback=stop
     )
     assert result.status == "interrupted" and result.history == entries
     assert result.primal <= entries[-1]["objective"] and seen.gap == entries[-1]["relative_gap"]
@@ -521,7 +526,11 @@ def test_the_same_random_state_gives_the_same_fit(n_outputs):
     code, target = coded(loss, y)
     fits = [
         solve_adaptively(
-            X, target, code, 0.1, np.ones(20), True, n_outputs, Newton(tol=1e-6), None, np.random.default_rng(seed)
+            task_of_rows(X, target, code, np.ones(20), True, n_outputs),
+            0.1,
+            Newton(tol=1e-6),
+            None,
+            np.random.default_rng(seed),
         )
         for seed in (3, 3, 4)
     ]
@@ -534,10 +543,9 @@ def test_search_alpha_max():
     for seed, (n, d) in enumerate([(12, 2), (20, 3), (25, 2)]):
         X, y = draw("squared", n, d, seed)
         arrangement = enumerate_patterns(X)
-        lifted = ACTIVATIONS["relu"]()
-        penalty = lifted.penalty(X, arrangement.patterns.T, np.arange(len(arrangement.patterns.T)))
+        penalty = ConeGroupLasso(X, arrangement.patterns.T, np.arange(len(arrangement.patterns.T)))
         exact = max(penalty.dual_norm((arrangement.patterns.T * (s * (y - y.mean()))) @ X) for s in (1.0, -1.0))
-        found = search_alpha_max(X, y, LOSSES["squared"](), np.ones(n), True, 1, np.random.default_rng(0))
+        found = search_alpha_max(task_of_rows(X, y, LOSSES["squared"](), np.ones(n), True, 1), np.random.default_rng(0))
         assert np.isclose(found, exact, rtol=1e-9)
 
 
@@ -548,7 +556,7 @@ def test_search_alpha_max():
 def some_blocks(rng, n=9, d=3, m=12, n_outputs=2):
     patterns = rng.random((m, n)) < 0.5
     sign = rng.choice([-1.0, 1.0], m)
-    return Blocks(patterns, sign, rng.integers(0, n_outputs, m), rng.standard_normal((m, d)))
+    return Cells(patterns, sign, rng.integers(0, n_outputs, m), rng.standard_normal((m, d)))
 
 
 def table(blocks):
@@ -580,7 +588,7 @@ def test_equal_blocks_add_up():
 @pytest.mark.parametrize("outputs", [(0, 1), (0, 255), (0, 256), (3, 1027)])
 def test_blocks_of_different_outputs_stay_apart(outputs):
     patterns = np.ones((2, 4), dtype=bool)
-    blocks = Blocks(patterns, np.ones(2), np.array(outputs), np.array([[1.0, 0.0], [0.0, 1.0]]))
+    blocks = Cells(patterns, np.ones(2), np.array(outputs), np.array([[1.0, 0.0], [0.0, 1.0]]))
     joined = blocks.take([0]).join(blocks.take([1]))
     assert sorted(joined.output) == sorted(outputs)
     assert len(replace(blocks, V=np.ones((2, 2))).merged().sign) == 2
@@ -602,7 +610,7 @@ def test_neurons_on_both_sides_of_a_wall_become_one():
     sign = np.array([1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 1.0])
     output = np.array([0, 0, 0, 0, 1, 0, 0])
     for order in (np.arange(7), np.arange(7)[::-1], np.random.default_rng(0).permutation(7)):
-        merged = table(Blocks(patterns, sign, output, V).take(order).merged())
+        merged = table(Cells(patterns, sign, output, V).take(order).merged())
         assert set(merged) == {
             ((True, True), 1.0, 0),
             ((True, False), -1.0, 0),
@@ -631,21 +639,21 @@ def split_neurons(rng, loss, n_outputs=1, hidden_bias="penalized"):
     V[1::2] += 0.02 * rng.standard_normal((m, d))
     sign = np.repeat(np.where(np.arange(m) % 2, 1.0, -1.0), 2)
     output = np.repeat(np.arange(m) % n_outputs, 2)
-    blocks = Blocks((X @ V.T >= 0).T, sign, output, V)
+    blocks = Cells((X @ V.T >= 0).T, sign, output, V)
     design = Design(X, blocks.patterns, np.arange(2 * m), sign, output, n_outputs)
-    penalty = ACTIVATIONS["relu"]().penalty(X, blocks.patterns, np.arange(2 * m), hidden_bias, None)
+    penalty = Neuron(hidden_bias=hidden_bias).penalty(X, blocks.patterns, np.arange(2 * m))
     kind = get_loss(loss, n_outputs)
     y = kind.check_target(rng.integers(0, 3, n) if n_outputs > 1 else design @ V)
-    return Problem(design, y, kind, penalty, 1.0, rng.uniform(0.5, 2.0, n)), blocks
+    return program(design, y, kind, penalty, 1.0, rng.uniform(0.5, 2.0, n)), blocks
 
 
 def objective_of(problem, blocks, intercept):
     """From the neurons alone, whatever their patterns are."""
-    z = np.zeros((len(problem.y), problem.design.n_outputs))
+    z = np.zeros((len(problem.task.y), problem.design.n_outputs))
     for v, sign, output in zip(blocks.V, blocks.sign, blocks.output, strict=True):
         z[:, output] += sign * np.maximum(problem.design.X @ v, 0.0)
     z = z if z.shape[1] > 1 else z[:, 0]
-    return problem.loss_value(z + intercept) + problem.alpha * problem.penalty.norms(blocks.V).sum()
+    return problem.task.loss_value(z + intercept) + problem.alpha * problem.penalty.norms(blocks.V).sum()
 
 
 @pytest.mark.parametrize("hidden_bias", ["penalized", "free"])
@@ -682,7 +690,7 @@ def test_a_fit_ends_with_neurons_that_are_fused(loss, alpha):
     X, y = draw(loss, 40, 2)
     problem, result, _ = adaptively(loss, alpha, X, y, tol=1e-2)
     design = problem.design
-    listed = Blocks(design.patterns[design.pattern], design.sign, design.output, result.coef)
+    listed = Cells(design.patterns[design.pattern], design.sign, design.output, result.coef)
     assert len(adaptive.fused(problem, listed, result.intercept).sign) == np.count_nonzero(result.coef.any(axis=1))
     assert np.isclose(problem.objective(result.coef, result.intercept), result.primal, rtol=1e-12)
     assert problem.penalty.violation(result.coef) <= 1e-9
@@ -731,7 +739,7 @@ def test_blocks_of_a_network(n_outputs, hidden_bias):
     network = random_network(rng, n_outputs=n_outputs, biases=hidden_bias == "penalized")
     X = rng.standard_normal((15, 3))
     lifted = np.column_stack([X, np.ones(15)]) if hidden_bias == "penalized" else X
-    blocks = blocks_of(network, lifted, hidden_bias)
+    blocks = Cells.of_network(network, lifted, Neuron(hidden_bias=hidden_bias))
     pattern = np.arange(len(blocks.sign))
     design = Design(lifted, blocks.patterns, pattern, blocks.sign, blocks.output, n_outputs)
     assert np.allclose(design @ blocks.V, network.predict(X), atol=1e-12)
@@ -746,15 +754,15 @@ def test_blocks_of_a_network(n_outputs, hidden_bias):
     # The same neurons again: cells are distinct here, so nothing adds up.
     assert len(blocks.sign) == one_each.n_neurons
     assert np.isclose(np.linalg.norm(blocks.V, axis=1).sum(), one_each.path_norms.sum())
-    problem = Problem(design, None, None, ConeGroupLasso(lifted, blocks.patterns, pattern), 1.0, np.ones(15))
-    again = ACTIVATIONS["relu"]().network(problem, blocks.V, 0.0, None, hidden_bias)
+    task = task_of_rows(lifted, None, None, np.ones(15), True, n_outputs, hidden_bias=hidden_bias)
+    again = to_network(Problem.over(task, blocks, 1.0), blocks.V, 0.0)
     assert np.allclose(again.predict(X), network.predict(X), atol=1e-12)
     assert np.isclose(again.path_norms.sum(), one_each.path_norms.sum())
 
 
 def test_blocks_of_a_network_without_neurons():
     network = random_network(np.random.default_rng(0), m=0)
-    assert blocks_of(network, np.ones((5, 4)), "penalized").V.shape == (0, 4)
+    assert Cells.of_network(network, np.ones((5, 4)), Neuron()).V.shape == (0, 4)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -766,8 +774,8 @@ def program_value(blocks, X, y, loss, alpha, fit_intercept, n_outputs, c=None):
     pattern = np.arange(len(blocks.sign))
     design = Design(X, blocks.patterns, pattern, blocks.sign, blocks.output, n_outputs)
     penalty = ConeGroupLasso(X, blocks.patterns, pattern)
-    problem = Problem(design, y, loss, penalty, alpha, np.ones(len(X)), fit_intercept)
-    return problem.objective(blocks.V, problem.best_intercept(design @ blocks.V) if c is None else c)
+    problem = program(design, y, loss, penalty, alpha, np.ones(len(X)), fit_intercept)
+    return problem.objective(blocks.V, problem.task.best_intercept(design @ blocks.V) if c is None else c)
 
 
 @pytest.mark.parametrize("loss", SMOOTH)
@@ -780,10 +788,12 @@ def test_descent_lowers_the_objective(loss, fit_intercept, shift):
     loss, y = coded(loss, y)
     y, C = y + shift if shift else y, 3 if loss.name == "multinomial_log_loss" else 1
     rng = np.random.default_rng(0)
-    start = descend(X, y, loss, 0.5, np.ones(25), fit_intercept, C, rng, max_iter=2)
+    start = descend(task_of_rows(X, y, loss, np.ones(25), fit_intercept, C), 0.5, rng, max_iter=2)
     value = program_value(start, X, y, loss, 0.5, fit_intercept, C)
     for max_iter in (5, 100):
-        blocks = descend(X, y, loss, 0.5, np.ones(25), fit_intercept, C, rng, start=start, max_iter=max_iter)
+        blocks = descend(
+            task_of_rows(X, y, loss, np.ones(25), fit_intercept, C), 0.5, rng, start=start, max_iter=max_iter
+        )
         table(blocks)
         lower = program_value(blocks, X, y, loss, 0.5, fit_intercept, C)
         assert lower < value
@@ -795,7 +805,7 @@ def test_descent_lowers_the_objective(loss, fit_intercept, shift):
 def test_descent_from_a_random_start(loss, n_outputs):
     X, y = draw(loss, 40, 2)
     loss, y = coded(loss, y)
-    blocks = descend(X, y, loss, 0.1, np.ones(40), True, n_outputs, np.random.default_rng(0))
+    blocks = descend(task_of_rows(X, y, loss, np.ones(40), True, n_outputs), 0.1, np.random.default_rng(0))
     assert set(blocks.output) == set(range(n_outputs)) and set(blocks.sign) == {-1.0, 1.0}
     nothing = blocks.take([])
     value = program_value(blocks, X, y, loss, 0.1, True, n_outputs)
@@ -803,7 +813,7 @@ def test_descent_from_a_random_start(loss, n_outputs):
     # Zero blocks are no neurons to start from.
     padded = blocks.join(replace(blocks, sign=-blocks.sign, V=np.zeros_like(blocks.V)))
     table(padded)
-    again = descend(X, y, loss, 0.1, np.ones(40), True, n_outputs, np.random.default_rng(0), start=padded)
+    again = descend(task_of_rows(X, y, loss, np.ones(40), True, n_outputs), 0.1, np.random.default_rng(0), start=padded)
     assert len(again.sign) <= len(blocks.sign)
     assert program_value(again, X, y, loss, 0.1, True, n_outputs) <= value * (1 + 1e-9)
 
@@ -816,7 +826,9 @@ def test_descent_from_a_random_start(loss, n_outputs):
 def test_a_known_alpha_max_is_not_searched_again(loss, n_outputs, monkeypatch):
     X, y = draw(loss, 15, 2)
     code, target = coded(loss, y)
-    known = search_alpha_max(X, target, code, np.ones(15), True, n_outputs, np.random.default_rng(0), n_random=1000)
+    known = search_alpha_max(
+        task_of_rows(X, target, code, np.ones(15), True, n_outputs), np.random.default_rng(0), n_random=1000
+    )
     exact = make(loss, patterns="exact", hidden_bias="none").fit(X, y).alpha_max_
     assert np.isclose(known, exact, rtol=1e-6) and known <= exact * (1 + 1e-9)
     efforts = []
@@ -829,7 +841,7 @@ def test_a_known_alpha_max_is_not_searched_again(loss, n_outputs, monkeypatch):
     monkeypatch.setattr(adaptive, "search", counted)
     for given in (known, None):
         efforts.clear()
-        data = (X, target, code, 1.2 * known, np.ones(15), True, n_outputs, Newton(tol=1e-6))
+        data = (task_of_rows(X, target, code, np.ones(15), True, n_outputs), 1.2 * known, Newton(tol=1e-6))
         _, result, seen = solve_adaptively(*data, alpha_max=given)
         assert not result.coef.any() and np.isclose(seen.alpha_max, known, rtol=1e-6)
         # Quickly and thoroughly, and before these for alpha_max.
@@ -844,8 +856,8 @@ def test_peaks_carry_over(loss, n_outputs):
     largest = make(loss, patterns="exact", hidden_bias="none").fit(X, y).alpha_max_
     remembered, blocks, rng = no_peaks(X), None, np.random.default_rng(0)
     for alpha in largest * np.array([1.0, 0.5, 0.2, 0.05]):
-        data = (X, target, code, alpha, np.ones(15), True, n_outputs, Newton(tol=1e-6))
-        options = dict(blocks=blocks, random_state=rng, alpha_max=largest)
+        data = (task_of_rows(X, target, code, np.ones(15), True, n_outputs), alpha, Newton(tol=1e-6))
+        options = dict(start=blocks, random_state=rng, alpha_max=largest)
         problem, result, seen = solve_adaptively(*data, **options, remembered=remembered)
         _, alone, thorough = solve_adaptively(*data, random_state=np.random.default_rng(0))
         best = make(loss, alpha, patterns="exact", hidden_bias="none", tol=1e-8).fit(X, y).certificate_
@@ -854,7 +866,7 @@ def test_peaks_carry_over(loss, n_outputs):
         assert np.isclose(alone.primal, result.primal, rtol=2e-6) and seen.n_starts < thorough.n_starts
         remembered = seen.peaks
         assert len(remembered.V) and set(remembered.dual) <= set(range(2 * n_outputs))
-        blocks = blocks_in(problem, result.coef)
+        blocks = Cells.of_solution(problem.design, result.coef)
         assert len(blocks.sign) == np.count_nonzero(result.coef.any(axis=1)) and blocks.V.any(axis=1).all()
         table(blocks)
 
@@ -870,14 +882,14 @@ def test_a_path_ends_with_a_quick_search_where_a_thorough_one_hardly_paid(monkey
     rng = np.random.default_rng(0)
     X, tol = rng.standard_normal((150, 5)), 1e-2
     y = np.abs(X[:, 0]) * X[:, 1] + 0.3 * rng.standard_normal(150)
-    data = X, y, get_loss("squared", 1)
-    largest, remembered, blocks, ends = search_alpha_max(*data, np.ones(150), True, 1, rng), no_peaks(X), None, []
+    task = task_of_rows(X, y, get_loss("squared", 1))
+    largest, remembered, blocks, ends = search_alpha_max(task, rng), no_peaks(X), None, []
     for alpha in largest * np.geomspace(0.5, 0.003, 8):
         efforts.clear()
-        rest = (alpha, np.ones(150), True, 1, Newton(tol=tol), blocks, rng)
-        problem, result, seen = solve_adaptively(*data, *rest, alpha_max=largest, remembered=remembered)
+        rest = (alpha, Newton(tol=tol), blocks, rng)
+        problem, result, seen = solve_adaptively(task, *rest, alpha_max=largest, remembered=remembered)
         assert result.status == "optimal" and seen.gap <= tol
-        blocks, remembered = blocks_in(problem, result.coef), seen.peaks
+        blocks, remembered = Cells.of_solution(problem.design, result.coef), seen.peaks
         ends.append(efforts[-1])
         if efforts[-1] == 50:
             # Two entries a round; that before ended with a thorough search.
@@ -885,5 +897,5 @@ def test_a_path_ends_with_a_quick_search_where_a_thorough_one_hardly_paid(monkey
             assert efforts[-2] == 100 and objectives[-2] / objectives[-1] < 1 + 0.11 * tol
     assert set(ends) == {50, 100}
     efforts.clear()
-    solve_adaptively(*data, 0.5 * largest, *rest[1:5], alpha_max=largest)
+    solve_adaptively(task, 0.5 * largest, rest[1], alpha_max=largest)
     assert efforts[-1] == 1000

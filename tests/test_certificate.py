@@ -4,15 +4,16 @@ from itertools import product
 
 import numpy as np
 import pytest
+from programs import listing
 from scipy.optimize import linprog, minimize, nnls
 from scipy.special import expit, logsumexp, softmax, xlogy
 
 from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns
-from convexnn.activations import ACTIVATIONS, lift
 from convexnn.certificate import Certificate, certify_listed
-from convexnn.graded import Graded
+from convexnn.graded import Graded, task_of
 from convexnn.losses import LogLoss, Squared
 from convexnn.network import Network
+from convexnn.neuron import ACTIVATIONS
 
 N_RUNS = 50
 LOSS = {"squared": "squared", "log_loss": "log_loss", "softmax": "log_loss"}
@@ -264,9 +265,14 @@ def small_problem(loss, y):
     X = rng.standard_normal((8, 1))
     rows = np.column_stack([X, np.ones(8)])
     arrangement = enumerate_patterns(rows)
-    problem = lift(ACTIVATIONS["relu"](), rows, y, arrangement, loss, 0.3, np.ones(8))
+    problem = listing("relu", rows, y, arrangement, loss, 0.3, np.ones(8))
     network = Network(rng.standard_normal((2, 1)), np.zeros(2), rng.standard_normal(2), 0.1)
-    return X, problem.design, arrangement, Graded.of(network, X, y, 0.3, loss, None, True, "penalized")
+    return (
+        X,
+        problem.design,
+        arrangement,
+        Graded.of(network, task_of(network, X, y, loss, None, True, "penalized"), 0.3),
+    )
 
 
 @pytest.mark.parametrize("theta", ["zero", "huge", "random", "outside", "tiny"])

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, branching, certify, relaxation, scenario_bound
 from convexnn import adaptive as column_generation
 from convexnn.certificate import METHODS, Enumeration
-from convexnn.graded import Graded
+from convexnn.graded import Graded, task_of
 from convexnn.losses import LOSSES
 from convexnn.pricing import no_peaks, search
 
@@ -504,8 +504,8 @@ def test_forgeries_that_fit_together():
     X, y, certificate = sound("enumeration")
 
     def forge(theta, hidden_bias="penalized", activation="relu", like=certificate, **changes):
-        graded = Graded.of(like.network, X, y, like.alpha, "squared", None, True, hidden_bias)
-        rows, evidence = graded.normal.design.X, []
+        graded = Graded.of(like.network, task_of(like.network, X, y, "squared", None, True, hidden_bias), like.alpha)
+        rows, evidence = graded.normal.task.rows, []
         for sign in (1, -1):
             blank = Enumeration(activation, hidden_bias, 0.0)
             evidence.append((0, sign, replace(blank, bound=blank.check(rows, sign * theta / graded.units.theta))))

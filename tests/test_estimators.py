@@ -25,9 +25,9 @@ from convexnn import (
     relu_path,
     sample_patterns,
 )
-from convexnn.activations import ACTIVATIONS
+from convexnn.design import Design
 from convexnn.losses import LOSSES, Huber
-from convexnn.problem import Design
+from convexnn.neuron import ACTIVATIONS
 from convexnn.result import STATUSES
 from convexnn.solvers import SOLVERS
 from convexnn.training import UNEVEN, scale_factor

@@ -5,6 +5,7 @@ from dataclasses import replace
 import cvxpy as cp
 import numpy as np
 import pytest
+from programs import task_of_rows
 from scipy.optimize import approx_fprime
 from sklearn.base import clone
 from sklearn.feature_selection import SelectFromModel
@@ -12,10 +13,11 @@ from sklearn.pipeline import make_pipeline
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, audit, certify, enumerate_patterns, polish
 from convexnn import adaptive as adaptive_module
-from convexnn.activations import ACTIVATIONS, lift, lift_feature_penalty
 from convexnn.adaptive import descend, find, search_alpha_max
 from convexnn.losses import LOSSES
+from convexnn.neuron import ACTIVATIONS, Neuron
 from convexnn.pricing import ascend, no_peaks
+from convexnn.problem import Problem
 from convexnn.solvers import SOLVERS
 
 TIGHT = dict(solver="CLARABEL", tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
@@ -239,7 +241,9 @@ def test_prices_by_brute_force(seed):
         program.solve(solver="CLARABEL")
         highest = max(highest, program.value)
     effort = (100, 30, 3, np.random.default_rng(0))
-    _, prices, V, _ = find(X, t[:, None], no_peaks(X), "penalized", effort, feature_penalty=mu)
+    task = task_of_rows(X, t, LOSSES["squared"](), feature_penalty=mu)
+    peaks, prices, V, _ = find(task, t, no_peaks(X), effort)
+    prices, V = prices[peaks.dual == 0], V[peaks.dual == 0]
     assert np.isclose(prices.max(initial=0.0), highest, atol=1e-6)
     for price, v in zip(prices, V):
         attained = t @ np.maximum(X @ v, 0) / (np.sqrt(v @ v) + mu @ np.abs(v))
@@ -275,13 +279,12 @@ def test_gradient_of_the_descent(loss, monkeypatch):
 
     minimize = adaptive_module.minimize
     monkeypatch.setattr(adaptive_module, "minimize", spy)
-    data = dict(X=rows, y=y, loss=loss, alpha=0.2, sample_weight=np.ones(9), fit_intercept=True, n_outputs=1,
-                n_neurons=4, feature_penalty=np.array([0.3, 5.0, 0.0]))  # fmt: skip
-    descend(**data, rng=np.random.default_rng(0))
+    task = task_of_rows(rows, y, loss, feature_penalty=np.array([0.3, 5.0, 0.0]))
+    descend(task, 0.2, np.random.default_rng(0), n_neurons=4)
     single = seen["objective"]
     # Differences of values need double precision.
     monkeypatch.setattr(adaptive_module, "in_single_precision", lambda X: X)
-    blocks = descend(**data, rng=np.random.default_rng(0))
+    blocks = descend(task, 0.2, np.random.default_rng(0), n_neurons=4)
     p = np.abs(seen["begin"]) + 0.1
     assert np.isclose(single(p)[0], seen["objective"](p)[0], rtol=1e-6)
     assert 0 < np.abs(single(p)[1] - seen["objective"](p)[1]).max() < 1e-5
@@ -294,10 +297,9 @@ def test_gradient_of_the_descent(loss, monkeypatch):
 def test_search_for_alpha_max_is_a_lower_bound_that_is_reached():
     X, y = small(9)
     rows, mu = np.column_stack([X, np.ones(len(X))]), np.append(MU, 0.0)
-    found = search_alpha_max(rows, y, LOSSES["squared"](), np.ones(len(y)), True, 1, np.random.default_rng(0), None,
-                             "penalized", mu)  # fmt: skip
-    problem = lift(ACTIVATIONS["relu"](), rows, y, enumerate_patterns(rows), LOSSES["squared"](), 1.0, np.ones(len(y)),
-                   feature_penalty=mu)  # fmt: skip
+    task = task_of_rows(rows, y, LOSSES["squared"](), feature_penalty=mu)
+    found = search_alpha_max(task, np.random.default_rng(0))
+    problem = Problem.listing(task, enumerate_patterns(rows).patterns.T, 1.0)
     assert np.isclose(found, problem.alpha_max, rtol=1e-9)
 
 
@@ -432,6 +434,7 @@ def test_free_biases_are_refused():
 
 
 def test_lifting():
-    assert lift_feature_penalty(None, 2, "penalized") is None and lift_feature_penalty([0, 0], 2, "none") is None
-    assert lift_feature_penalty(0.5, 2, "penalized").tolist() == [0.5, 0.5, 0.0]
-    assert lift_feature_penalty([0.5, 0.0], 2, "none").tolist() == [0.5, 0.0]
+    assert Neuron.of("relu", "penalized", None, 2).feature_penalty is None
+    assert Neuron.of("relu", "none", [0, 0], 2).feature_penalty is None
+    assert Neuron.of("relu", "penalized", 0.5, 2).feature_penalty.tolist() == [0.5, 0.5, 0.0]
+    assert Neuron.of("relu", "none", [0.5, 0.0], 2).feature_penalty.tolist() == [0.5, 0.0]

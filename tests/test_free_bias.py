@@ -5,10 +5,10 @@ from dataclasses import replace
 import cvxpy as cp
 import numpy as np
 import pytest
+from programs import listing
 from scipy.optimize import minimize
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, enumerate_patterns
-from convexnn.activations import ACTIVATIONS, lift
 from convexnn.free_cones import minimise, shrink
 from convexnn.losses import LOSSES
 from convexnn.penalties import FreeBiasConeGroupLasso
@@ -187,10 +187,10 @@ def test_shifted_features_and_affine_targets():
 def test_three_classes_and_conjugate_gradients(monkeypatch):
     rng = np.random.default_rng(4)
     X1 = np.column_stack([rng.standard_normal((25, 2)), np.ones(25)])
-    relu, listed = ACTIVATIONS["relu"](), enumerate_patterns(X1)
+    listed = enumerate_patterns(X1)
     y = rng.permutation(np.arange(25) % 3)
     loss = LOSSES["multinomial_log_loss"]()
-    problem = lift(relu, X1, y, listed, loss, 1.0, np.ones(25), True, 3, None, "free")
+    problem = listing("relu", X1, y, listed, loss, 1.0, np.ones(25), True, 3, None, "free")
     problem = replace(problem, alpha=0.3 * problem.alpha_max)
     one = Newton(tol=1e-6).solve(problem)
     monkeypatch.setattr("convexnn.solvers.newton.MATRIX_BYTES", 0)

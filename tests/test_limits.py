@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from programs import listing
 from sklearn.exceptions import ConvergenceWarning
 
 from convexnn import (
@@ -18,7 +19,6 @@ from convexnn import (
     select_alpha,
     select_feature_penalty,
 )
-from convexnn.activations import ReLU, lift
 from convexnn.arrangements import enumerate_patterns, sample_patterns
 from convexnn.budget import Budget, OutOfTime, affordable, check, current
 from convexnn.losses import get_loss
@@ -134,7 +134,7 @@ def test_certify_and_audit_end_in_time(method, n, d, loss):
 @pytest.mark.parametrize("solver", ["newton", "fista", "cvxpy"])
 def test_a_solver_without_time_returns_what_costs_nothing(solver):
     X, y = made(2_000, 10)
-    problem = lift(ReLU(), X, y, sample_patterns(X, 800, random_state=0), get_loss("squared"), 1.0, np.ones(2_000))
+    problem = listing("relu", X, y, sample_patterns(X, 800, random_state=0), get_loss("squared"), 1.0, np.ones(2_000))
     start = time.perf_counter()
     result = SOLVERS[solver](max_time=0.0).solve(problem, 10 + np.zeros(problem.design.shape))
     assert time.perf_counter() - start < 1 + BUSY and result.status == "time_limit"
@@ -146,8 +146,10 @@ def test_lists_and_projections_cut_short_are_not_used():
     X, _ = made(300, 3)
     with Budget(-1.0), pytest.raises(OutOfTime):
         enumerate_patterns(X)
-    problem = lift(ReLU(), X, X[:, 0], sample_patterns(X, 50, random_state=0), get_loss("squared"), 1.0, np.ones(300))
-    theta = problem.null_model[1]
+    problem = listing(
+        "relu", X, X[:, 0], sample_patterns(X, 50, random_state=0), get_loss("squared"), 1.0, np.ones(300)
+    )
+    theta = problem.task.null_model[1]
     with Budget(-1.0), pytest.raises(OutOfTime):
         problem.dual_bound(theta)
 

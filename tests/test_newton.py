@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from programs import changed, program
 from scipy.linalg import null_space
 
+from convexnn.design import Design
 from convexnn.losses import LOSSES, Huber
 from convexnn.penalties import ConeGroupLasso, GroupLasso
-from convexnn.problem import Design, Problem
 from convexnn.result import STATUSES
 from convexnn.solvers import Newton, newton
 
@@ -26,7 +27,7 @@ def draw_point(make_problem, seed, loss, activation, intercept, n=14, d=4, P=6):
     """A problem, a point with several non-zero blocks, some on faces of their cones, and sigma."""
     rng = np.random.default_rng([seed, *loss.encode()])
     problem = make_problem(rng, loss, activation, intercept, True, n=n, d=d, P=P)
-    shape = np.shape(problem.null_model[1])
+    shape = np.shape(problem.task.null_model[1])
     C = problem.design.n_outputs
     V, warm = problem.penalty.prox(0.5 * rng.standard_normal(problem.design.shape), 0.1)
     c = (0.1 * rng.standard_normal(C) if C > 1 else 0.1) if intercept else 0.0
@@ -64,14 +65,14 @@ def explicit_step(problem, point, sigma, explicit):
         part = slice(k * d, (k + 1) * d)
         W[part, part] = shrink * face + (1 - shrink) * np.outer(v, v) / length**2
     K = A @ W @ A.T
-    if problem.fit_intercept:
+    if problem.task.fit_intercept:
         constant = np.tile(np.eye(C), (n, 1))
         K += constant @ constant.T
     H = np.zeros((n * C, n * C))
-    hessian = problem.loss.hessian(problem.y, point.u).reshape(n, C, C)
+    hessian = problem.task.loss.hessian(problem.task.y, point.u).reshape(n, C, C)
     for i in range(n):
         part = slice(i * C, (i + 1) * C)
-        H[part, part] = problem.sample_weight[i] * hessian[i]
+        H[part, part] = problem.task.sample_weight[i] * hessian[i]
     u = point.u.ravel()
     z = (A @ point.U.ravel()).reshape(n, C) + point.c
     return np.linalg.solve(np.eye(n * C) + sigma * K @ H, z.ravel() - u).reshape(point.u.shape)
@@ -123,7 +124,7 @@ def test_step_without_blocks(loss, intercept, make_problem, explicit):
     rng = np.random.default_rng(0)
     problem = make_problem(rng, loss, "relu", intercept, ratio=10.0)
     zero = np.zeros(problem.design.shape)
-    u = np.zeros_like(problem.null_model[1])
+    u = np.zeros_like(problem.task.null_model[1])
     c = np.zeros(problem.design.n_outputs) if problem.design.n_outputs > 1 else 0.0
     point = newton._Point(problem, u, zero, c, 0.1, None)
     if not point.U.any():
@@ -160,9 +161,9 @@ def check_honest(problem, result, tol):
     assert problem.penalty.violation(result.coef) <= 1e-9
     if np.isfinite(result.dual):
         assert result.dual <= result.primal * (1 + 1e-12) + 1e-12
-        assert np.isclose(problem.dual_value(result.theta), result.dual, rtol=1e-9, atol=1e-12)
+        assert np.isclose(problem.task.dual_value(result.theta), result.dual, rtol=1e-9, atol=1e-12)
         assert problem.penalty.dual_norm(problem.design.adjoint(result.theta)) <= problem.alpha * (1 + 1e-8)
-        if problem.fit_intercept:
+        if problem.task.fit_intercept:
             assert np.abs(result.theta.sum(axis=0)).max() <= 1e-8 * (1 + np.abs(result.theta).sum())
     if result.status == "optimal":
         assert result.relative_gap <= tol
@@ -208,7 +209,7 @@ def hard_problem(rng, family, loss, activation, make_target, ratio=0.05):
     pattern, sign, output = (np.array(column) for column in zip(*blocks))
     design = Design(X, patterns, pattern, sign, output, C)
     penalty = ConeGroupLasso(X, patterns, pattern) if activation == "relu" else GroupLasso()
-    problem = Problem(design, y, LOSSES[loss](), penalty, 1.0, np.ones(n), True)
+    problem = program(design, y, LOSSES[loss](), penalty, 1.0, np.ones(n), True)
     return replace(problem, alpha=ratio * problem.alpha_max)
 
 
@@ -266,7 +267,7 @@ def test_iteration_limit(loss, max_iter, make_problem):
     assert result.status == "max_iter"
     check_honest(problem, result, 1e-12)
     # Never worse than the start, the best constant.
-    zero = problem.objective(np.zeros(problem.design.shape), problem.null_model[0])
+    zero = problem.objective(np.zeros(problem.design.shape), problem.task.null_model[0])
     assert result.primal <= zero * (1 + 1e-12)
 
 
@@ -275,7 +276,7 @@ def test_all_residuals_beyond_delta(intercept, make_problem):
     """No sample has curvature at the best constant prediction, nor after a long step across zero."""
     problem = make_problem(np.random.default_rng(5), "huber", "relu", intercept, n=40, P=20)
     # alpha is a share of what its largest value is for these targets too: theta is that of the signs.
-    problem = replace(problem, y=50 + 10 * problem.y)
+    problem = changed(problem, y=50 + 10 * problem.task.y)
     result = Newton(tol=1e-6).solve(problem)
     assert result.status == "optimal"
     check_honest(problem, result, 1e-6)
@@ -297,7 +298,7 @@ def test_huber_whose_neuron_moves_two_outliers():
     weights = np.array([1.38, 0.76, 0.37, 0.33, 1.68, 1.85, 1.33, 1.54, 1.22, 1.89, 1.69, 0.3])
     lifted, patterns = np.column_stack([X, np.ones(12)]), (X >= 0.6)[None]
     design = Design(lifted, patterns, [0], [1.0], [0])
-    problem = Problem(design, y, Huber(), GroupLasso(), 1.0, weights)
+    problem = program(design, y, Huber(), GroupLasso(), 1.0, weights)
     result = Newton(tol=1e-8).solve(replace(problem, alpha=0.99 * problem.alpha_max))
     assert result.status == "optimal" and result.coef.any()
 

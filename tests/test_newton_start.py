@@ -1,12 +1,12 @@
 """Without cones Newton begins with FISTA's iterations, and ends by itself where they are not enough."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from programs import changed
 
+from convexnn.design import Design
 from convexnn.losses import LOSSES
-from convexnn.problem import Design
 from convexnn.solvers import Fista, Newton, newton
 
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]
@@ -51,9 +51,9 @@ def test_repeated_rows_are_as_good_as_weights(make_problem):
     problem = make_problem(np.random.default_rng(3), "squared", "gated_relu", n=40, P=12, ratio=1e-3)
     design, twice = problem.design, np.repeat(np.arange(40), 2)
     repeated = Design(design.X[twice], design.patterns[:, twice], design.pattern, design.sign, design.output)
-    weights = problem.sample_weight
-    doubled = replace(problem, design=repeated, y=problem.y[twice], sample_weight=weights[twice])
-    weighted = replace(problem, sample_weight=2 * weights)
+    weights = problem.task.sample_weight
+    doubled = changed(problem, design=repeated, y=problem.task.y[twice], sample_weight=weights[twice])
+    weighted = changed(problem, sample_weight=2 * weights)
     one, other = Newton(tol=1e-2).solve(doubled), Newton(tol=1e-2).solve(weighted)
     assert one.n_iter == other.n_iter
     assert np.allclose(one.coef, other.coef, atol=1e-8 * np.abs(one.coef).max())

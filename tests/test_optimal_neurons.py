@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from convexnn.activations import lift_feature_penalty
-from convexnn.adaptive import blocks_of
 from convexnn.arrangements import enumerate_patterns
+from convexnn.cells import Cells
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
-from convexnn.graded import bare_problem
+from convexnn.graded import task_of
 from convexnn.losses import get_loss
-from convexnn.optimal_neurons import norms_of, optimal_neurons
+from convexnn.optimal_neurons import optimal_neurons
 
 X = np.array([-2.0, -1.0, -0.4, 0.3, 1.0, 1.7])[:, None]
 y = np.array([1.0, -0.5, 0.4, 0.2, -0.8, 1.5])
@@ -23,21 +22,22 @@ def test_prices_all_round_the_circle(loss, mu):
     if loss == "log_loss":
         model = ConvexReLUClassifier(alpha=0.05, feature_penalty=mu or 0.0, patterns="exact")
     network = model.fit(X, target).network_
-    _, rows, problem = bare_problem(network, X, target, 0.05, get_loss(loss), None, True, "penalized")
-    blocks, listed = blocks_of(network, rows, "penalized"), enumerate_patterns(rows)
-    found = optimal_neurons(problem, "penalized", False, blocks, listed, np.random.default_rng(0), 1e-9)
+    task = task_of(network, X, target, get_loss(loss), None, True, "penalized")
+    rows, listed = task.rows, enumerate_patterns(task.rows)
+    cells = Cells.of_network(network, rows, task.neuron)
+    found = optimal_neurons(task, 0.05, cells, listed, np.random.default_rng(0), 1e-9)
     neurons, t, pairs, theta, highest, n_patterns = found
     assert n_patterns == listed.n_patterns == 12 and len(pairs) == 0
     assert np.isclose(highest, 0.05, rtol=1e-12)
-    assert np.allclose(norms_of(problem, "penalized", neurons.V), 1.0)
+    assert np.allclose(task.neuron.norms(neurons.V), 1.0)
     prices = neurons.sign * (np.maximum(rows @ neurons.V.T, 0).T @ theta)
     assert np.allclose(prices, 0.05, rtol=1e-9)
     # The solution explains theta, and theta is orthogonal to the intercept.
     z = np.maximum(rows @ neurons.V.T, 0) @ (neurons.sign * t)
-    assert np.allclose(-problem.gradient(z + problem.best_intercept(z)), theta, atol=1e-12)
+    assert np.allclose(-task.gradient(z + task.best_intercept(z)), theta, atol=1e-12)
     angle = np.arange(0, 2 * np.pi, 1e-4)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
-    charged = lift_feature_penalty(mu, 1, "penalized")
+    charged = task.neuron.feature_penalty
     circle /= 1.0 if charged is None else (1 + np.abs(circle) @ charged)[:, None]
     price = np.maximum(rows @ circle.T, 0).T @ theta
     assert np.abs(price).max() <= 0.05 * (1 + 1e-9)

@@ -4,6 +4,7 @@ import itertools
 import pickle
 
 import matplotlib
+from programs import listing
 
 matplotlib.use("Agg")
 
@@ -15,9 +16,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 import convexnn.training as training
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, relu_path
-from convexnn.activations import ACTIVATIONS, lift
 from convexnn.arrangements import sample_patterns
 from convexnn.losses import LOSSES, Huber
+from convexnn.neuron import ACTIVATIONS
 from convexnn.path import check_alphas
 from convexnn.plots import PathDisplay
 from convexnn.solvers import Newton
@@ -92,7 +93,7 @@ def test_textbook(loss, activation, textbook):
     check(path, loss, X, y, weights, 1e-5)
     kind, coded = LOSSES[loss](), y if LOSSES[loss].target in ("real", "classes") else 2.0 * y - 1.0
     outputs = 3 if loss == "multinomial_log_loss" else 1
-    problem = lift(ACTIVATIONS[activation](), lifted, coded, arrangement, kind, 1.0, weights, True, outputs)
+    problem = listing(activation, lifted, coded, arrangement, kind, 1.0, weights, True, outputs)
     for alpha, objective, bound in zip(path.alphas[1:], path.objectives[1:], path.lower_bounds[1:]):
         value = textbook(problem, alpha)[0]
         # The interior point's own accuracy beside the gap.
@@ -405,7 +406,7 @@ def test_interrupted_fit(patterns, monkeypatch):
 
     def interrupted(*args):
         if patterns == "adaptive":
-            return real(*args[:10], interrupt, *args[11:])
+            return real(*args[:5], interrupt, *args[6:])
         return real(args[0], Newton(tol=1e-6, callback=interrupt), *args[2:])
 
     monkeypatch.setattr(training, name, on_call(3, real, interrupted))

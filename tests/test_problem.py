@@ -3,12 +3,13 @@ from dataclasses import replace
 import cvxpy as cp
 import numpy as np
 import pytest
+from programs import changed, program
 from scipy.optimize import minimize_scalar
 
-import convexnn.problem
+import convexnn.design
+from convexnn.design import Design
 from convexnn.losses import LOSSES, Huber, Quantile
 from convexnn.penalties import ConeGroupLasso, GroupLasso
-from convexnn.problem import Design, Problem
 from convexnn.solvers import Newton
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]
@@ -37,7 +38,7 @@ def apply_transposed(A, r, shape):
 @pytest.fixture(params=["float", "chunked"])
 def pattern_storage(request, monkeypatch):
     if request.param == "chunked":
-        monkeypatch.setattr(convexnn.problem, "FLOAT_PATTERNS_BYTES", 0)
+        monkeypatch.setattr(convexnn.design, "FLOAT_PATTERNS_BYTES", 0)
     return request.param
 
 
@@ -64,7 +65,7 @@ def test_several_chunks(monkeypatch):
     V, r = rng.standard_normal((900, 2)), rng.standard_normal(5000)
     whole = Design(*settings)
     expected = whole @ V, whole.adjoint(r)
-    monkeypatch.setattr(convexnn.problem, "FLOAT_PATTERNS_BYTES", 0)
+    monkeypatch.setattr(convexnn.design, "FLOAT_PATTERNS_BYTES", 0)
     design = Design(*settings)
     assert len(design._chunks) > 1
     assert np.allclose(design @ V, expected[0], atol=1e-10)
@@ -123,8 +124,8 @@ def test_objective_by_hand(name, activation, make_problem, explicit):
     c = rng.standard_normal(problem.design.n_outputs)
     c = c if len(c) > 1 else float(c[0])
     z = apply(explicit(problem.design), V) + c
-    expected = problem.sample_weight @ losses_by_hand(problem.loss, problem.y, z)
-    assert np.isclose(problem.loss_value(z), expected, rtol=1e-12)
+    expected = problem.task.sample_weight @ losses_by_hand(problem.task.loss, problem.task.y, z)
+    assert np.isclose(problem.task.loss_value(z), expected, rtol=1e-12)
     expected += problem.alpha * sum(np.linalg.norm(v) for v in V)
     assert np.isclose(problem.objective(V, c), expected, rtol=1e-12)
 
@@ -135,14 +136,14 @@ def test_gradient_is_the_derivative(name, make_problem):
     problem = make_problem(rng, name, weighted=True)
     z = rng.standard_normal((problem.design @ np.zeros(problem.design.shape)).shape)
     direction, h = rng.standard_normal(z.shape), 1e-6
-    slope = (problem.loss_value(z + h * direction) - problem.loss_value(z - h * direction)) / (2 * h)
-    assert problem.gradient(z).shape == z.shape
-    assert np.isclose(np.vdot(problem.gradient(z), direction), slope, rtol=1e-6, atol=1e-6)
+    slope = (problem.task.loss_value(z + h * direction) - problem.task.loss_value(z - h * direction)) / (2 * h)
+    assert problem.task.gradient(z).shape == z.shape
+    assert np.isclose(np.vdot(problem.task.gradient(z), direction), slope, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_smooth_is_a_finite_lipschitz_constant(name, make_problem):
-    assert make_problem(np.random.default_rng(0), name).smooth == (name in SMOOTH)
+    assert make_problem(np.random.default_rng(0), name).task.smooth == (name in SMOOTH)
 
 
 INTERCEPT_LOSSES = [
@@ -163,14 +164,14 @@ def test_best_intercept_is_a_minimiser(loss, weighted, scale, make_problem):
         z = scale * rng.standard_normal(15 + seed)
 
         def total(c, problem=problem, z=z):
-            return problem.sample_weight @ losses_by_hand(problem.loss, problem.y, z + c)
+            return problem.task.sample_weight @ losses_by_hand(problem.task.loss, problem.task.y, z + c)
 
         reach = 5 + 4 * scale
         oracle = minimize_scalar(total, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-10}).fun
-        if not problem.smooth:
-            oracle = min(total(k) for k in problem.y - z)
+        if not problem.task.smooth:
+            oracle = min(total(k) for k in problem.task.y - z)
         for start in (0.0, 7.0, -1000.0):
-            found = total(problem.best_intercept(z, start))
+            found = total(problem.task.best_intercept(z, start))
             assert found <= oracle + 1e-9 * (1 + abs(oracle))
 
 
@@ -183,39 +184,44 @@ def test_best_intercepts_of_several_classes(weighted, scale, make_problem):
     c = cp.Variable(3)
     terms = [
         weight * (cp.log_sum_exp(row + c) - row[k] - c[k])
-        for row, k, weight in zip(z, problem.y, problem.sample_weight)
+        for row, k, weight in zip(z, problem.task.y, problem.task.sample_weight)
     ]
     program = cp.Problem(cp.Minimize(sum(terms)), [cp.sum(c) == 0])
     oracle = program.solve(solver="CLARABEL", tol_gap_abs=1e-9, tol_gap_rel=1e-9)
     for start in (0.0, np.array([3.0, -4.0, 10.0])):
-        found = problem.best_intercept(z, start)
-        assert problem.sample_weight @ losses_by_hand(problem.loss, problem.y, z + found) <= oracle + 1e-7
-        assert np.abs(problem.gradient(z + found).sum(axis=0)).max() <= 1e-6
+        found = problem.task.best_intercept(z, start)
+        assert (
+            problem.task.sample_weight @ losses_by_hand(problem.task.loss, problem.task.y, z + found) <= oracle + 1e-7
+        )
+        assert np.abs(problem.task.gradient(z + found).sum(axis=0)).max() <= 1e-6
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_intercept_is_zero(name, make_problem):
     problem = make_problem(np.random.default_rng(0), name, intercept=False)
     assert (
-        problem.best_intercept(np.ones_like(problem.gradient(problem.design @ np.zeros(problem.design.shape)))) == 0.0
+        problem.task.best_intercept(
+            np.ones_like(problem.task.gradient(problem.design @ np.zeros(problem.design.shape)))
+        )
+        == 0.0
     )
 
 
 @pytest.mark.parametrize("name", ["log_loss", "squared_hinge", "hinge"])
 def test_best_intercept_of_one_class_ends(name, make_problem):
     problem = make_problem(np.random.default_rng(0), name)
-    problem = replace(problem, y=np.ones_like(problem.y))
-    c = problem.best_intercept(np.zeros(len(problem.y)))
-    assert np.isfinite(c) and problem.loss_value(np.full(len(problem.y), c)) <= 1e-6
+    problem = changed(problem, y=np.ones_like(problem.task.y))
+    c = problem.task.best_intercept(np.zeros(len(problem.task.y)))
+    assert np.isfinite(c) and problem.task.loss_value(np.full(len(problem.task.y), c)) <= 1e-6
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_null_model(name, make_problem):
     problem = make_problem(np.random.default_rng(6), name, weighted=True)
-    c, theta = problem.null_model
+    c, theta = problem.task.null_model
     z = np.zeros_like(theta)
     # theta is a subgradient: Fenchel-Young holds with equality, so the dual value is the loss.
-    assert np.isclose(problem.dual_value(theta), problem.loss_value(z + c), rtol=1e-9)
+    assert np.isclose(problem.task.dual_value(theta), problem.task.loss_value(z + c), rtol=1e-9)
     assert np.abs(theta.sum(axis=0)).max() <= 1e-8 * np.abs(theta).sum()
 
 
@@ -226,8 +232,8 @@ def test_alpha_max_is_exact(name, activation, intercept, make_problem, textbook)
     rng = np.random.default_rng([len(name), intercept])
     problem = make_problem(rng, name, activation, intercept, weighted=True, n=10, P=3)
     alpha_max = problem.alpha_max
-    z = np.zeros_like(problem.null_model[1])
-    null = problem.loss_value(z + problem.best_intercept(z))
+    z = np.zeros_like(problem.task.null_model[1])
+    null = problem.task.loss_value(z + problem.task.best_intercept(z))
     above, V, _ = textbook(problem, 1.0001 * alpha_max)
     # Any block of length v costs at least 1e-4 alpha_max v, and the program is solved to 1e-9.
     assert np.isclose(above, null, rtol=1e-7)
@@ -242,7 +248,7 @@ def test_alpha_max_is_exact(name, activation, intercept, make_problem, textbook)
 def test_alpha_max_of_a_loss_with_kinks_is_enough(name, activation, make_problem, textbook):
     problem = make_problem(np.random.default_rng(7), name, activation, n=11, P=3)
     z = np.zeros(11)
-    null = problem.loss_value(z + problem.best_intercept(z))
+    null = problem.task.loss_value(z + problem.task.best_intercept(z))
     assert np.isclose(textbook(problem, 1.0001 * problem.alpha_max)[0], null, rtol=1e-7)
 
 
@@ -253,10 +259,10 @@ def test_dual_bound_is_below_the_optimum(name, activation, make_problem, textboo
     problem = make_problem(rng, name, activation, weighted=True, n=10, P=3)
     optimum, V, c = textbook(problem)
     c = c if problem.design.n_outputs > 1 else float(c[0])
-    at_optimum = -problem.gradient(problem.design @ V + c)
+    at_optimum = -problem.task.gradient(problem.design @ V + c)
     shape = at_optimum.shape
-    guesses = [at_optimum, problem.null_model[1], np.zeros(shape)]
-    guesses += [-problem.gradient(rng.standard_normal(shape)) for _ in range(5)]
+    guesses = [at_optimum, problem.task.null_model[1], np.zeros(shape)]
+    guesses += [-problem.task.gradient(rng.standard_normal(shape)) for _ in range(5)]
     bounds = []
     for guess in guesses:
         bound, theta = problem.dual_bound(guess)
@@ -265,9 +271,9 @@ def test_dual_bound_is_below_the_optimum(name, activation, make_problem, textboo
         if np.isfinite(bound):
             assert np.abs(theta.sum(axis=0)).max() <= 1e-9
             assert problem.penalty.dual_norm(problem.design.adjoint(theta)) <= problem.alpha * (1 + 1e-9)
-            assert np.isclose(problem.dual_value(theta), bound)
+            assert np.isclose(problem.task.dual_value(theta), bound)
     assert np.isfinite(bounds[1])
-    if problem.smooth:
+    if problem.task.smooth:
         # The textbook point is 1e-5 from the optimum or nearer, and the bound is first-order in that distance.
         assert bounds[0] >= optimum - 1e-3 * (1 + abs(optimum))
 
@@ -276,7 +282,7 @@ def test_dual_bound_is_below_the_optimum(name, activation, make_problem, textboo
 def test_dual_bound_takes_known_correlations(activation, make_problem):
     rng = np.random.default_rng(9)
     problem = make_problem(rng, "squared", activation)
-    theta = rng.standard_normal(len(problem.y))
+    theta = rng.standard_normal(len(problem.task.y))
     theta -= theta.mean()
     bound, point = problem.dual_bound(theta)
     again, same = problem.dual_bound(theta, problem.design.adjoint(theta))
@@ -289,23 +295,23 @@ def test_duplicated_rows_are_sample_weight_two(name, activation, make_problem):
     rng = np.random.default_rng(10)
     problem = make_problem(rng, name, activation, weighted=True)
     design = problem.design
-    twice = np.concatenate([np.arange(len(problem.y)), [0, 3, 4]])
+    twice = np.concatenate([np.arange(len(problem.task.y)), [0, 3, 4]])
     X, patterns = design.X[twice], design.patterns[:, twice]
-    copied = Problem(
+    copied = program(
         Design(X, patterns, design.pattern, design.sign, design.output, design.n_outputs),
-        problem.y[twice],
-        problem.loss,
+        problem.task.y[twice],
+        problem.task.loss,
         ConeGroupLasso(X, patterns, design.pattern) if activation == "relu" else GroupLasso(),
         problem.alpha,
-        problem.sample_weight[twice],
+        problem.task.sample_weight[twice],
     )
-    weights = problem.sample_weight.copy()
+    weights = problem.task.sample_weight.copy()
     weights[[0, 3, 4]] *= 2
-    weighted = replace(problem, sample_weight=weights)
+    weighted = changed(problem, sample_weight=weights)
     V = rng.standard_normal(design.shape)
     assert np.isclose(copied.objective(V, 0.3), weighted.objective(V, 0.3), rtol=1e-12)
     z = design @ V
-    assert np.allclose(copied.best_intercept(z[twice]), weighted.best_intercept(z), atol=1e-8)
+    assert np.allclose(copied.task.best_intercept(z[twice]), weighted.task.best_intercept(z), atol=1e-8)
     assert np.isclose(copied.alpha_max, weighted.alpha_max, rtol=1e-7)
     r = rng.standard_normal(z.shape)
     per_row = r / np.where(np.isin(np.arange(len(r)), [0, 3, 4]), 2, 1).reshape((-1,) + (1,) * (r.ndim - 1))
@@ -322,7 +328,7 @@ def test_restricted_problem(name, activation, make_problem):
     V = np.zeros(problem.design.shape)
     V[blocks] = rng.standard_normal((2, V.shape[1]))
     assert np.isclose(part.objective(V[blocks], 0.2), problem.objective(V, 0.2), rtol=1e-13)
-    assert part.alpha == problem.alpha and part.fit_intercept == problem.fit_intercept
+    assert part.alpha == problem.alpha and part.task.fit_intercept == problem.task.fit_intercept
     assert part.penalty.violation(V[blocks]) == pytest.approx(problem.penalty.violation(V), abs=1e-14)
     assert part.alpha_max <= problem.alpha_max * (1 + 1e-12)
     everything = problem.restrict(np.arange(len(V)))
@@ -331,8 +337,8 @@ def test_restricted_problem(name, activation, make_problem):
 
 def test_constant_target_has_a_perfect_null_model(make_problem):
     problem = make_problem(np.random.default_rng(0), "squared", weighted=True)
-    problem = replace(problem, y=np.full(len(problem.y), 0.1))
-    assert np.isclose(problem.null_model[0], 0.1)
+    problem = changed(problem, y=np.full(len(problem.task.y), 0.1))
+    assert np.isclose(problem.task.null_model[0], 0.1)
     assert problem.alpha_max <= 1e-12
 
 
@@ -351,7 +357,7 @@ def test_screening_keeps_what_the_optimum_uses(loss, activation, weighted, refer
         result = Newton(tol=tol).solve(problem)
         # Any feasible theta will do, and the least gap that is one.
         for share in (1.0, 0.999, 0.9, 0.5):
-            gap = value * (1 + 1e-7) - problem.dual_value(share * result.theta)
+            gap = value * (1 + 1e-7) - problem.task.dual_value(share * result.theta)
             assert not np.any(used & ~problem.may_be_active(share * result.theta, gap))
     # Without a gap only blocks at the bound remain (all, where all are used); far from it no statement is possible.
     assert used.all() or not problem.may_be_active(result.theta, 1e-12 * value).all()
@@ -366,11 +372,11 @@ def test_screening_is_tight_for_one_sample(loss, largest, weight):
     design = Design(X, patterns, [0], [1.0], [0])
     weights, alpha = np.array([weight]), largest * weight
     cones = ConeGroupLasso(X, patterns, design.pattern)
-    problem = Problem(design, np.ones(1), LOSSES[loss](), cones, alpha, weights, fit_intercept=False)
+    problem = program(design, np.ones(1), LOSSES[loss](), cones, alpha, weights, fit_intercept=False)
     assert np.isclose(problem.alpha_max, alpha)
     for share in (0.0, 0.3, 0.9):
         theta = np.array([share * alpha])
-        gap = problem.loss_value(np.zeros(1)) - problem.dual_value(theta)
+        gap = problem.task.loss_value(np.zeros(1)) - problem.task.dual_value(theta)
         assert problem.may_be_active(theta, gap).all()
         assert not problem.may_be_active(theta, 0.99 * gap).any()
 
@@ -378,7 +384,7 @@ def test_screening_is_tight_for_one_sample(loss, largest, weight):
 @pytest.mark.parametrize("loss", ["hinge", "absolute", "quantile"])
 def test_no_screening_with_kinks(loss, make_problem):
     problem = make_problem(np.random.default_rng(0), loss)
-    assert problem.may_be_active(0.01 * problem.null_model[1], 0.0).all()
+    assert problem.may_be_active(0.01 * problem.task.null_model[1], 0.0).all()
 
 
 def test_screening_knows_the_cones():
@@ -386,7 +392,7 @@ def test_screening_knows_the_cones():
     X, patterns = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[True, True], [True, False]])
     design = Design(X, patterns, [0, 1, 0, 1], [1.0, 1.0, -1.0, -1.0], [0] * 4)
     cones = ConeGroupLasso(X, patterns, design.pattern)
-    problem = Problem(design, np.array([3.0, 1.0]), LOSSES["squared"](), cones, 1.0, np.ones(2), fit_intercept=False)
+    problem = program(design, np.array([3.0, 1.0]), LOSSES["squared"](), cones, 1.0, np.ones(2), fit_intercept=False)
     theta = np.array([0.9, 0.3])
     assert problem.may_be_active(theta, 0.02).tolist() == [True, True, False, False]
     lengths = np.linalg.norm(design.adjoint(theta), axis=1)
@@ -403,10 +409,10 @@ def test_screening_knows_the_cones():
 def test_the_null_model_is_its_own_bound(loss, skip, seed, make_problem):
     """From alpha_max on the best prediction without neurons is optimal, and its theta proves it."""
     problem = make_problem(np.random.default_rng(seed), loss, weighted=True, n=24, d=4, ratio=1.0)
-    problem = replace(problem, skip=problem.design.X[:, :2]) if skip else problem
+    problem = changed(problem, skip=problem.design.X[:, :2]) if skip else problem
     problem = replace(problem, alpha=problem.alpha_max)
-    c, theta = problem.null_model
-    objective = problem.loss_value(np.zeros(24) + c)
+    c, theta = problem.task.null_model
+    objective = problem.task.loss_value(np.zeros(24) + c)
     bound, feasible = problem.dual_bound(theta)
     assert objective * (1 - 1e-8) <= bound <= objective * (1 + 1e-12)
-    assert np.abs(problem.free.T @ feasible).max() <= 1e-11 * np.abs(feasible).sum()
+    assert np.abs(problem.task.free.T @ feasible).max() <= 1e-11 * np.abs(feasible).sum()

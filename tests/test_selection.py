@@ -131,7 +131,7 @@ def test_levels_of_separable_blocks_are_their_thresholds():
     X, y, options = separable((5.0, 3.0, 2.0, 1.0))
     model = ConvexReLURegressor(2.5, certify=False, tol=1e-10, **options)
     data = model._coded(X, y, None)
-    levels, sizes = neuron_levels(model, next(model._train(*data)), *data)
+    levels, sizes = neuron_levels(next(model._train(data)), model._task_of(data))
     assert np.allclose(np.sort(levels), [3.0, 5.0]) and np.sort(sizes).tolist() == [2, 3]
 
 
@@ -139,7 +139,7 @@ def test_levels_of_neurons_that_are_not_there_yet():
     X, y = np.eye(4), np.array([3.0, 4.0, -2.0, 0.0])
     model = ConvexReLURegressor(4.0, patterns="exact", certify=False, tol=1e-8, **PLAIN)
     data = model._coded(X, y, None)
-    levels, sizes = neuron_levels(model, next(model._train(*data)), *data)
+    levels, sizes = neuron_levels(next(model._train(data)), model._task_of(data))
     assert len(levels) == len(sizes) and np.isclose(levels[0], 5.0)
     # The price of a direction is its product with theta, which is shrunk to length alpha on the positive part.
     assert np.isclose(levels[1:], 2.0, rtol=1e-3).any() and levels[1:].max() < 4.0
@@ -152,7 +152,7 @@ def test_levels_by_their_definitions(kind):
     kind = ConvexReLURegressor if kind == "squared" else ConvexReLUClassifier
     model = kind(3.0 if kind is ConvexReLURegressor else 0.7, patterns="sampled", n_patterns=40, certify=False)
     data = model.set_params(random_state=0)._coded(X, y, weight)
-    fit = next(model._train(*data))
+    fit = next(model._train(data))
     rng, n_outputs = np.random.default_rng(2), fit.network.n_outputs
     # Any weights will do; those of a solution put rows on hyperplanes.
     weights = (
@@ -160,10 +160,10 @@ def test_levels_by_their_definitions(kind):
         rng.standard_normal(4),
         rng.standard_normal((4, n_outputs)[: 1 + (n_outputs > 1)]),
     )
-    network, target, loss = Network(*weights, fit.network.output_bias), data[1], data[2]
+    network, target, loss = Network(*weights, fit.network.output_bias), data.y, data.loss
     fit = replace(fit, network=network)
-    got, sizes = neuron_levels(model, fit, *data)
-    shares = feature_levels(fit, *data)
+    got, sizes = neuron_levels(fit, model._task_of(data))
+    shares = feature_levels(fit, model._task_of(data))
     output = network.output_weights.reshape(network.n_neurons, n_outputs)
 
     def dual(skip_neuron=None, skip_feature=None):

@@ -5,14 +5,15 @@ from dataclasses import replace
 import cvxpy as cp
 import numpy as np
 import pytest
+from programs import changed
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, FeatureScaleWarning, Network
-from convexnn.activations import ACTIVATIONS as LIFTS
 from convexnn.losses import LOSSES
+from convexnn.neuron import ACTIVATIONS as LIFTS
 from convexnn.solvers import SOLVERS, CvxpySolver, Newton
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]
@@ -23,16 +24,16 @@ KINDS = [ConvexReLURegressor, ConvexReLUClassifier]
 
 def add_skip(problem, skip=None, ratio=0.1):
     """The problem with its features (but for the ones) as free columns, at a share of its own alpha_max."""
-    problem = replace(problem, skip=problem.design.X[:, :-1] if skip is None else skip)
+    problem = changed(problem, skip=problem.design.X[:, :-1] if skip is None else skip)
     return replace(problem, alpha=ratio * problem.alpha_max)
 
 
 def check_bound(problem, result):
     """theta is orthogonal to all that is free and in the domain of the conjugate."""
-    theta = result.theta.reshape(len(problem.y), -1)
-    free = np.column_stack([problem.skip, np.ones((len(theta), int(problem.fit_intercept)))])
+    theta = result.theta.reshape(len(problem.task.y), -1)
+    free = np.column_stack([problem.task.skip, np.ones((len(theta), int(problem.task.fit_intercept)))])
     assert np.abs(free.T @ theta).max() <= 1e-10 * (np.abs(free).T @ np.abs(theta)).max() + 1e-300
-    assert np.isfinite(problem.dual_value(result.theta))
+    assert np.isfinite(problem.task.dual_value(result.theta))
     assert result.dual <= result.primal + 1e-12 * abs(result.primal)
 
 
@@ -70,12 +71,12 @@ def textbook_free(problem, z):
     from conftest import textbook_loss
 
     C = problem.design.n_outputs
-    columns = np.column_stack([problem.skip, np.ones((len(z), int(problem.fit_intercept)))])
+    columns = np.column_stack([problem.task.skip, np.ones((len(z), int(problem.task.fit_intercept)))])
     b = cp.Variable((columns.shape[1], C))
     total = 0
     for i, (row, zi) in enumerate(zip(columns, z.reshape(len(z), C))):
         part = [zi[o] + row @ b[:, o] for o in range(C)]
-        total = total + problem.sample_weight[i] * textbook_loss(problem.loss, problem.y[i], part)
+        total = total + problem.task.sample_weight[i] * textbook_loss(problem.task.loss, problem.task.y[i], part)
     program = cp.Problem(cp.Minimize(total))
     program.solve(solver="CLARABEL", tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
     return program.value
@@ -89,14 +90,14 @@ def test_the_loss_is_minimised_over_the_free_terms(loss, size, seed, make_proble
     problem = make_problem(rng, loss, weighted=True, n=40)
     X = problem.design.X[:, :-1]
     # Units, a constant and a copy: none of them matters.
-    problem = replace(problem, skip=np.column_stack([X * [1e-3, 1e4], np.full(40, 0.1), X[:, 0]]))
+    problem = changed(problem, skip=np.column_stack([X * [1e-3, 1e4], np.full(40, 0.1), X[:, 0]]))
     z = size * rng.standard_normal(np.shape(problem.design @ np.zeros(problem.design.shape)))
     if loss in REAL:
-        problem = replace(problem, y=size * problem.y)
-    found = problem.loss_value(z + problem.best_intercept(z))
-    best = textbook_free(replace(problem, skip=X), z)
+        problem = changed(problem, y=size * problem.task.y)
+    found = problem.task.loss_value(z + problem.task.best_intercept(z))
+    best = textbook_free(changed(problem, skip=X), z)
     assert found <= best * (1 + 1e-7) + 1e-9
-    again = problem.loss_value(z + problem.best_intercept(z, problem.best_intercept(z + 1)))
+    again = problem.task.loss_value(z + problem.task.best_intercept(z, problem.task.best_intercept(z + 1)))
     assert np.isclose(found, again, rtol=1e-9, atol=1e-12)
 
 
@@ -127,12 +128,12 @@ def test_features_that_are_constant_or_copied(solver, make_problem, textbook):
     problem = make_problem(rng, "huber", n=15)
     X = problem.design.X[:, :-1]
     plain = add_skip(problem)
-    copied = replace(plain, skip=np.column_stack([X, np.full(15, 0.3), X @ [[1.0], [-2.0]], np.zeros(15)]))
-    assert copied.free.shape == plain.free.shape == (15, 3)
+    copied = changed(plain, skip=np.column_stack([X, np.full(15, 0.3), X @ [[1.0], [-2.0]], np.zeros(15)]))
+    assert copied.task.free.shape == plain.free.shape == (15, 3)
     result = SOLVERS[solver](tol=1e-7).solve(copied)
     assert np.isclose(result.primal, textbook(plain)[0], rtol=1e-6)
-    weights, constant = copied.free_weights(result.intercept)
-    assert np.allclose(copied.skip @ weights + constant, result.intercept, atol=1e-9)
+    weights, constant = copied.task.free_weights(result.intercept)
+    assert np.allclose(copied.task.skip @ weights + constant, result.intercept, atol=1e-9)
     assert weights[2] == 0 and weights[4] == 0 and np.abs(weights).max() < 1e3
 
 
@@ -142,7 +143,7 @@ def test_a_linear_model_that_fits_perfectly(solver, loss, make_problem):
     """More features than samples: the infimum is zero, and no neuron is needed (nor a gap that rounding rules)."""
     rng = np.random.default_rng(8)
     problem = make_problem(rng, loss, n=6, d=9)
-    problem = replace(problem, skip=problem.design.X[:, :-1])
+    problem = changed(problem, skip=problem.design.X[:, :-1])
     assert problem.alpha_max == 0.0
     result = SOLVERS[solver]().solve(problem)
     assert result.status == "optimal" and not result.coef.any()
@@ -153,7 +154,7 @@ def test_a_linear_model_that_fits_perfectly(solver, loss, make_problem):
 @pytest.mark.parametrize("loss", KINKED)
 def test_a_perfect_linear_fit_with_kinks(loss, make_problem):
     problem = make_problem(np.random.default_rng(9), loss, n=6, d=9)
-    problem = replace(problem, skip=problem.design.X[:, :-1])
+    problem = changed(problem, skip=problem.design.X[:, :-1])
     result = CvxpySolver().solve(problem)
     assert result.status == "optimal" and not result.coef.any() and result.primal <= 1e-10
 

@@ -3,11 +3,12 @@ from dataclasses import FrozenInstanceError, replace
 import cvxpy as cp
 import numpy as np
 import pytest
+from programs import changed
 from scipy.optimize import nnls
 
+from convexnn.design import Design
 from convexnn.losses import LOSSES
 from convexnn.penalties import ConeGroupLasso
-from convexnn.problem import Design
 from convexnn.result import STATUSES
 from convexnn.solvers import SOLVERS, CvxpySolver, Fista
 
@@ -25,11 +26,11 @@ def check_result(problem, result, explicit):
     assert result.coef.shape == design.shape and np.isfinite(result.coef).all()
     z = np.stack([matrix @ result.coef.ravel() for matrix in A], axis=1)
     z = (z if design.n_outputs > 1 else z[:, 0]) + result.intercept
-    primal = problem.sample_weight @ problem.loss.value(problem.y, z)
+    primal = problem.task.sample_weight @ problem.task.loss.value(problem.task.y, z)
     primal += problem.alpha * sum(np.linalg.norm(v) for v in result.coef)
     assert np.isclose(result.primal, primal, rtol=1e-9, atol=1e-12)
     assert result.dual <= result.primal * (1 + 1e-12) + 1e-12
-    theta = result.theta.reshape(len(problem.y), -1)
+    theta = result.theta.reshape(len(problem.task.y), -1)
     correlations = sum(matrix.T @ column for matrix, column in zip(A, theta.T)).reshape(design.shape)
     cones = [np.zeros((0, design.shape[1]))] * len(correlations)
     if isinstance(problem.penalty, ConeGroupLasso):
@@ -39,10 +40,10 @@ def check_result(problem, result, explicit):
         assert np.linalg.norm(support) <= problem.alpha * (1 + 1e-8)
         if len(B) and v.any():
             assert np.min(B @ v / np.linalg.norm(B, axis=1)) >= -1e-9 * np.linalg.norm(v)
-    if problem.fit_intercept:
+    if problem.task.fit_intercept:
         assert np.abs(theta.sum(axis=0)).max() <= 1e-8 * (1 + np.abs(theta).sum())
     if np.isfinite(result.dual):
-        assert np.isclose(problem.dual_value(result.theta), result.dual, rtol=1e-9, atol=1e-12)
+        assert np.isclose(problem.task.dual_value(result.theta), result.dual, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("loss", SMOOTH)
@@ -91,7 +92,7 @@ def test_zero_from_alpha_max_on(solver, loss, activation, make_problem, explicit
         result = SOLVERS[solver](tol=1e-6).solve(problem)
         assert result.status == "optimal"
         assert not result.coef.any()
-        assert np.allclose(result.intercept, problem.null_model[0])
+        assert np.allclose(result.intercept, problem.task.null_model[0])
         check_result(problem, result, explicit)
 
 
@@ -145,7 +146,7 @@ def test_patterns_that_are_never_active(solver, activation, make_problem, explic
 @pytest.mark.parametrize("constant", [0.0, 0.1, 3.7])
 def test_a_constant_target_is_solved_at_once(solver, loss, constant, make_problem, explicit):
     problem = make_problem(np.random.default_rng(5), loss, weighted=True)
-    problem = replace(problem, y=np.full(len(problem.y), constant), alpha=0.5)
+    problem = changed(problem, y=np.full(len(problem.task.y), constant), alpha=0.5)
     result = SOLVERS[solver](**({"max_iter": 50} if solver != "cvxpy" else {})).solve(problem)
     assert not result.coef.any() and np.isclose(result.intercept, constant)
     assert result.primal <= 1e-20
@@ -161,14 +162,14 @@ def test_duplicated_rows_are_sample_weight_two(solver, activation, loss, make_pr
     design = problem.design
     twice = np.concatenate([[2], np.arange(14), [5]])
     X, patterns = design.X[twice], design.patterns[:, twice]
-    copied = replace(
+    copied = changed(
         problem,
         design=type(design)(X, patterns, design.pattern, design.sign, design.output, design.n_outputs),
         penalty=ConeGroupLasso(X, patterns, design.pattern) if activation == "relu" else problem.penalty,
-        y=problem.y[twice],
-        sample_weight=problem.sample_weight[twice],
+        y=problem.task.y[twice],
+        sample_weight=problem.task.sample_weight[twice],
     )
-    weighted = replace(problem, sample_weight=problem.sample_weight * np.bincount(twice))
+    weighted = changed(problem, sample_weight=problem.task.sample_weight * np.bincount(twice))
     results = [SOLVERS[solver](tol=1e-8).solve(p) for p in (copied, weighted)]
     assert np.isclose(results[0].primal, results[1].primal, rtol=1e-7)
     assert np.isclose(results[0].dual, results[1].dual, rtol=1e-7)
@@ -182,7 +183,7 @@ def test_integer_features_and_copies(solver, textbook, make_problem, explicit):
     X = np.column_stack([rng.integers(0, 3, (16, 2)), np.ones(16)]).astype(float)
     patterns = np.unique(rng.standard_normal((40, 3)) @ X.T >= 0, axis=0)
     pattern, sign = np.repeat(np.arange(len(patterns)), 2), np.tile([1.0, -1.0], len(patterns))
-    problem = replace(
+    problem = changed(
         problem,
         design=type(problem.design)(X, patterns, pattern, sign, np.zeros(len(pattern), dtype=int)),
         penalty=ConeGroupLasso(X, patterns, pattern),

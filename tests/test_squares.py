@@ -5,12 +5,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from programs import changed, program
 from scipy.optimize import nnls
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns, squares
+from convexnn.design import Design
 from convexnn.losses import LOSSES, Huber
 from convexnn.penalties import GroupLasso
-from convexnn.problem import Design, Problem
 from convexnn.relaxation import Relaxed, bound_prices, quadrature
 from convexnn.squares import Forms, Geometry, Squares, forecast, free_nodes, touching
 
@@ -23,7 +24,7 @@ def make(X, y, alpha=1.0, loss="squared", weights=None, intercept=False, skip=No
     loss = LOSSES[loss]() if isinstance(loss, str) else loss
     design = Design(X, np.ones((1, len(X)), dtype=bool), [0], [1.0], [0], n_outputs)
     weights = np.ones(len(X)) if weights is None else weights
-    return Problem(design, loss.check_target(y), loss, GroupLasso(), alpha, weights, intercept, skip)
+    return program(design, loss.check_target(y), loss, GroupLasso(), alpha, weights, intercept, skip)
 
 
 def exact_price(X, t):
@@ -164,7 +165,7 @@ def wide_problem(rng, loss, weighted=False, intercept=False, skip=False, n=20, d
     y = np.digitize(signal, np.quantile(signal, [0.3, 0.6])) if y is None else y
     weights = rng.uniform(0.5, 2.0, n) if weighted else np.ones(n)
     problem = make(X, y, 1.0, loss, weights, intercept, X[:, :d] if skip else None, 3 if target == "classes" else 1)
-    theta = problem.null_model[1]
+    theta = problem.task.null_model[1]
     scale = max(np.linalg.norm(X.T @ np.abs(theta), axis=0).max(), 1e-3) if theta.ndim > 1 else None
     return replace(problem, alpha=0.05 * (scale or np.linalg.norm(X.T @ np.abs(theta))))
 
@@ -175,14 +176,14 @@ def networks(problem, rng, width=12, n_steps=100):
     W, A = rng.standard_normal((width, X.shape[1])), 0.1 * rng.standard_normal((width, C))
     for k in range(n_steps):
         H = np.maximum(X @ W.T, 0.0)
-        z = (H @ A).reshape(problem.null_model[1].shape)
-        c = problem.best_intercept(z)
+        z = (H @ A).reshape(problem.task.null_model[1].shape)
+        c = problem.task.best_intercept(z)
         # With several outputs a neuron counts as one for each that it feeds.
         norms = np.linalg.norm(W, axis=1)
         if k % 50 == 49:
-            yield problem.loss_value(z + c) + alpha * (norms @ np.abs(A)).sum()
-        g = problem.gradient(z + c).reshape(len(X), C)
-        step = 0.3 / (problem.sample_weight.sum() * problem.loss.lipschitz)
+            yield problem.task.loss_value(z + c) + alpha * (norms @ np.abs(A)).sum()
+        g = problem.task.gradient(z + c).reshape(len(X), C)
+        step = 0.3 / (problem.task.sample_weight.sum() * problem.task.loss.lipschitz)
         d_W = ((g @ A.T) * (H > 0)).T @ X + alpha * np.abs(A).sum(axis=1)[:, None] * W / norms[:, None]
         d_A = H.T @ g + alpha * norms[:, None] * np.sign(A)
         W, A = W - step * d_W, A - step * d_A
@@ -193,15 +194,15 @@ def networks(problem, rng, width=12, n_steps=100):
 def test_lower_bounds_hold_and_optimising_helps(loss, terms):
     rng = np.random.default_rng(list(f"{loss} {terms}".encode()))
     problem = wide_problem(rng, loss, terms == "weights", terms in ("intercept", "skip"), terms == "skip")
-    theta = problem.null_model[1]
+    theta = problem.task.null_model[1]
     scaled = bound_prices(problem, theta, level=2, optimise=False)
     best = bound_prices(problem, theta, level=2)
     assert best.lower_bound >= scaled.lower_bound * (1 - 1e-9)
     assert best.lower_bound <= min(networks(problem, rng))
     for found in (scaled, best):
-        assert found.lower_bound == problem.dual_value(found.theta)
-        assert np.abs(problem.free.T @ found.theta).max(initial=0.0) <= 1e-10 * (1 + np.abs(found.theta).sum())
-        columns = found.theta.reshape(len(problem.y), -1)
+        assert found.lower_bound == problem.task.dual_value(found.theta)
+        assert np.abs(problem.task.free.T @ found.theta).max(initial=0.0) <= 1e-10 * (1 + np.abs(found.theta).sum())
+        columns = found.theta.reshape(len(problem.task.y), -1)
         assert len(found.evidence) == 2 * columns.shape[1]
         for square in found.evidence:
             again = square.check(problem.design.X, square.sign * columns[:, square.output])
@@ -239,7 +240,7 @@ def test_starts_far_from_feasible():
     for seed in range(6):
         problem = wide_problem(np.random.default_rng(seed), "squared", n=40, d=4)
         problem = replace(problem, alpha=0.02 * problem.alpha)
-        start = problem.null_model[1]
+        start = problem.task.null_model[1]
         near, far = (bound_prices(problem, size * start).lower_bound for size in (1.0, 0.03))
         ratios.append(far / near)
         sizes = [bound_prices(problem, size * start, optimise=False).theta[0] for size in (1.0, 0.03)]
@@ -250,10 +251,12 @@ def test_starts_far_from_feasible():
 def test_huber_leaves_its_flat_parts():
     rng = np.random.default_rng(7)
     problem = wide_problem(rng, "squared")
-    huber = replace(problem, loss=Huber(delta=0.8))
-    start = huber.null_model[1]
+    huber = changed(problem, loss=Huber(delta=0.8))
+    start = huber.task.null_model[1]
     assert np.mean(np.abs(start) == 0.8) > 0.2
-    bounds = [bound_prices(huber, theta).lower_bound for theta in (start, 0.01 * start, 0.1 * problem.null_model[1])]
+    bounds = [
+        bound_prices(huber, theta).lower_bound for theta in (start, 0.01 * start, 0.1 * problem.task.null_model[1])
+    ]
     assert min(bounds) >= 0.99 * max(bounds)
 
 
@@ -308,7 +311,7 @@ def test_refusals():
 def test_any_time_and_callback():
     rng = np.random.default_rng(0)
     problem = wide_problem(rng, "squared", n=60, d=5)
-    theta = problem.null_model[1]
+    theta = problem.task.null_model[1]
     calls = []
     full = bound_prices(problem, theta, callback=lambda *call: calls.append(call))
     assert calls == full.history and [b for _, b in calls] == sorted(b for _, b in calls)
@@ -326,8 +329,10 @@ def test_any_time_and_callback():
 def test_nothing_to_bound():
     X = np.random.default_rng(0).standard_normal((6, 3))
     for problem in (make(X, np.zeros(6)), make(0 * X, np.ones(6)), make(X, np.ones(6), intercept=True)):
-        found = bound_prices(problem, problem.null_model[1])
-        assert found.lower_bound == pytest.approx(problem.loss_value(np.zeros(6) + problem.null_model[0]), abs=1e-9)
+        found = bound_prices(problem, problem.task.null_model[1])
+        assert found.lower_bound == pytest.approx(
+            problem.task.loss_value(np.zeros(6) + problem.task.null_model[0]), abs=1e-9
+        )
 
 
 def test_memory_is_forecast_before_it_is_taken(monkeypatch):

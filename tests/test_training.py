@@ -251,7 +251,7 @@ def test_one_gap_and_one_number_of_neurons(mode, certify, capsys):
 def test_no_warning_where_the_gap_is_within_tol(status):
     X, y = draw("regressor")
     model = make("regressor", "adaptive")
-    fit = next(model._train(*model._coded(X, y, None)))
+    fit = next(model._train(model._coded(X, y, None)))
     fit = replace(fit, result=replace(fit.result, status=status, message=STATUSES[status]))
     assert 0 < fit.relative_gap <= model.tol
     model._keep(fit)
@@ -476,7 +476,7 @@ def test_without_any_block(make_problem):
     problem = make_problem(np.random.default_rng(2), "log_loss", ratio=1.5)
     result = solve_without(problem, Newton(tol=1e-9), None, np.zeros(len(problem.design.pattern), dtype=bool))
     assert result.status == "optimal" and not result.coef.any() and result.relative_gap <= 1e-9
-    assert np.isclose(result.primal, problem.loss_value(np.zeros(12) + problem.null_model[0]), rtol=1e-12)
+    assert np.isclose(result.primal, problem.task.loss_value(np.zeros(12) + problem.task.null_model[0]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("y", [np.where(np.arange(30) % 2, 0.1 + 0.2, 0.3), np.full(30, 1e12)])

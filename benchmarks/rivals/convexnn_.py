@@ -9,10 +9,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.design import Design
 from convexnn.losses import get_loss
-from convexnn.penalties import ConeGroupLasso, GroupLasso
-from convexnn.problem import Design, Problem
+from convexnn.neuron import ACTIVATIONS, Neuron
+from convexnn.problem import Problem
 from convexnn.solvers import Fista, Newton
+from convexnn.task import Task
 
 PINS: list[str] = []
 TOLERANCES = {Newton: (1e-3, 1e-4, 1e-6, 1e-8), Fista: (1e-3, 1e-4, 1e-5, 1e-6)}
@@ -25,9 +27,10 @@ def problem_of(program):
     patterns = np.ascontiguousarray(program.D.T > 0)
     blocks = len(program.signs)
     design = Design(program.X, patterns, program.pattern, program.signs, np.zeros(blocks, dtype=int))
-    penalty = ConeGroupLasso(program.X, patterns, program.pattern) if program.cones else GroupLasso()
-    weights = np.ones(len(program.y))
-    return Problem(design, program.y, get_loss("squared"), penalty, program.alpha, weights, False)
+    neuron = Neuron(ACTIVATIONS["relu" if program.cones else "gated_relu"])
+    task = Task(program.X, program.y, get_loss("squared"), np.ones(len(program.y)), neuron, fit_intercept=False)
+    penalty = neuron.penalty(program.X, patterns, program.pattern)
+    return Problem(task, design, penalty, program.alpha)
 
 
 def convex(program, args):

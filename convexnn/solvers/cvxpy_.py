@@ -84,16 +84,16 @@ class CvxpySolver:
         n_outputs = design.n_outputs
         # Equal rows are one row with the sum of their weights: every row costs a constraint for each block. The order
         # of the rows becomes canonical with it.
-        skip = np.zeros((len(design.X), 0)) if problem.skip is None else problem.skip
-        table = np.column_stack([design.X, problem.y, np.packbits(design.patterns, axis=0).T, skip])
+        skip = np.zeros((len(design.X), 0)) if problem.task.skip is None else problem.task.skip
+        table = np.column_stack([design.X, problem.task.y, np.packbits(design.patterns, axis=0).T, skip])
         _, first, row = np.unique(table, axis=0, return_index=True, return_inverse=True)
-        weights = np.bincount(row, problem.sample_weight)
+        weights = np.bincount(row, problem.task.sample_weight)
         X, patterns = design.X[first], design.patterns[:, first]
         size = len(first) * design.shape[0] * design.shape[1]
         if budget.left is not None and budget.left < (COMPILATION + ITERATION) * size:
             return self._judge(problem, coef_init, None, None, "the time limit is too short to begin", start, budget)
         V = cp.Variable(design.shape)
-        free = problem.free[first]
+        free = problem.task.free[first]
         c = cp.Variable((free.shape[1], n_outputs)) if free.size else np.zeros((free.shape[1], n_outputs))
         z = cp.Variable((len(first), n_outputs))
         alpha = cp.Parameter(nonneg=True, value=problem.alpha)
@@ -106,7 +106,7 @@ class CvxpySolver:
             columns.append(cp.sum(cp.multiply(X, inside @ V[blocks]), axis=1) + free @ c[:, output])
         link = z == cp.vstack(columns).T
         penalty, constraints = problem.penalty.cvxpy(V, first)
-        losses = problem.loss.cvxpy(problem.y[first], z[:, 0] if n_outputs == 1 else z)
+        losses = problem.task.loss.cvxpy(problem.task.y[first], z[:, 0] if n_outputs == 1 else z)
         program = cp.Problem(cp.Minimize(weights @ losses + alpha * penalty), [link, *constraints])
         # Zero blocks sit at the apex of their cones, where Clarabel's full step lengths lose the central path.
         options: dict = {"max_step_fraction": 0.9} if self.backend == "CLARABEL" else {}
@@ -128,7 +128,7 @@ class CvxpySolver:
             said = budget.stop(stop)
         theta = link.dual_value
         if theta is not None:
-            theta = theta[row] * (problem.sample_weight / weights[row])[:, None]
+            theta = theta[row] * (problem.task.sample_weight / weights[row])[:, None]
         return self._judge(problem, coef_init, V.value, theta, said, start, budget)
 
     def _judge(self, problem, coef_init, coef, theta, said, start, budget) -> Result:
@@ -136,15 +136,15 @@ class CvxpySolver:
 
         def graded(V):
             z = problem.design @ V
-            c = problem.best_intercept(z)
-            return problem.loss_value(z + c) + problem.alpha * problem.penalty.value(V), V, c
+            c = problem.task.best_intercept(z)
+            return problem.task.loss_value(z + c) + problem.alpha * problem.penalty.value(V), V, c
 
         scored = [graded(np.zeros(problem.design.shape))]
         begun = [] if coef_init is None else [graded(problem.penalty.prox(coef_init, 0.0)[0])]
         try:
             if coef is not None and np.isfinite(coef).all():
                 coef = problem.penalty.prox(coef, 0.0)[0]
-                scored += [graded(self._gradient_step(problem, coef))] if problem.smooth else []
+                scored += [graded(self._gradient_step(problem, coef))] if problem.task.smooth else []
                 scored.append(graded(coef))
         except OutOfTime as stop:
             said = budget.stop(stop)
@@ -154,16 +154,16 @@ class CvxpySolver:
         primal, coef, intercept = next(item for item in scored if item[0] <= lowest + 1e-9 * abs(lowest))
         with suppress(OutOfTime):
             primal, coef, intercept = self._without_dust(problem, primal, coef, intercept)
-        guesses = [problem.null_model[1]]
-        if problem.smooth:
-            guesses.append(-problem.gradient(problem.design @ coef + intercept))
+        guesses = [problem.task.null_model[1]]
+        if problem.task.smooth:
+            guesses.append(-problem.task.gradient(problem.design @ coef + intercept))
         if theta is not None and np.isfinite(theta).all():
-            theta = theta.reshape(problem.null_model[1].shape)
+            theta = theta.reshape(problem.task.null_model[1].shape)
             if theta.ndim > 1:
                 theta = theta - theta.mean(axis=1, keepdims=True)
             guesses += [theta, -theta]
         zero = np.zeros_like(guesses[0])
-        bounds = [(problem.dual_value(zero), zero)]
+        bounds = [(problem.task.dual_value(zero), zero)]
         try:
             for guess in guesses:
                 bounds.append(problem.dual_bound(guess))
@@ -171,7 +171,7 @@ class CvxpySolver:
             said = budget.stop(stop)
         dual, theta = max(bounds, key=lambda item: item[0])
         gap = relative_gap(primal, dual)
-        if gap <= self.tol or primal <= problem.negligible:
+        if gap <= self.tol or primal <= problem.task.negligible:
             status = "optimal"
         elif budget.over or said.startswith("the time limit"):
             status = budget.status
@@ -196,8 +196,8 @@ class CvxpySolver:
         for share in (1e-4, 1e-5, 1e-6, 1e-7, 1e-8):
             trial = np.where(lengths > share * lengths.max(initial=0.0), coef, 0.0)
             z = problem.design @ trial
-            c = problem.best_intercept(z)
-            value = problem.loss_value(z + c) + problem.alpha * problem.penalty.value(trial)
+            c = problem.task.best_intercept(z)
+            value = problem.task.loss_value(z + c) + problem.alpha * problem.penalty.value(trial)
             if value <= primal + 1e-9 * abs(primal):
                 return value, trial, c
         return primal, coef, intercept
@@ -206,7 +206,7 @@ class CvxpySolver:
     def _gradient_step(problem: Problem, coef: NDArray) -> NDArray:
         """One proximal gradient step: it never raises the objective, and makes the interior point's dust zero."""
         design = problem.design
-        L = max(1.05 * problem.loss.lipschitz * design.squared_norm(problem.sample_weight), 1e-300)
+        L = max(1.05 * problem.task.loss.lipschitz * design.squared_norm(problem.task.sample_weight), 1e-300)
         z = design @ coef
-        G = design.adjoint(problem.gradient(z + problem.best_intercept(z)))
+        G = design.adjoint(problem.task.gradient(z + problem.task.best_intercept(z)))
         return problem.penalty.prox(coef - G / L, problem.alpha / L)[0]

@@ -74,10 +74,10 @@ class Fista:
         ValueError
             When the loss is not smooth: the message says what to use.
         """
-        if not problem.smooth:
+        if not problem.task.smooth:
+            name = problem.task.loss.name
             raise ValueError(
-                f"solver='fista' needs a loss with a Lipschitz gradient; loss={problem.loss.name!r} has kinks: use "
-                "solver='cvxpy'."
+                f"solver='fista' needs a loss with a Lipschitz gradient; loss={name!r} has kinks: use solver='cvxpy'."
             )
         with Budget(self.max_time) as budget:
             try:
@@ -87,26 +87,26 @@ class Fista:
 
     def _solve(self, problem: Problem, coef_init: NDArray | None, budget: Budget) -> Result:
         start = perf_counter()
-        design, penalty, alpha = problem.design, problem.penalty, problem.alpha
-        L = max(problem.loss.lipschitz * design.squared_norm(problem.sample_weight), 1e-300)
+        task, design, penalty, alpha = problem.task, problem.design, problem.penalty, problem.alpha
+        L = max(task.loss.lipschitz * design.squared_norm(task.sample_weight), 1e-300)
         V = np.zeros(design.shape) if coef_init is None else coef_init
         V, warm = penalty.prox(V, 0.0)
         z = design @ V
-        c = problem.best_intercept(z)
+        c = task.best_intercept(z)
         Y, zy, t = V, z, 1.0
         best = (np.inf, V, c)
-        dual, theta = -np.inf, problem.null_model[1]
+        dual, theta = -np.inf, task.null_model[1]
         moving, part = np.arange(design.shape[0]), design
         history: list[dict] = []
         status, iteration = "max_iter", 0
         try:
             for iteration in range(self.max_iter + 1):
-                cy = problem.best_intercept(zy, c)
-                gradient = problem.gradient(zy + cy)
+                cy = task.best_intercept(zy, c)
+                gradient = task.gradient(zy + cy)
                 everywhere = iteration % self.check_every == 0 or iteration == self.max_iter
                 if everywhere:
                     G = design.adjoint(gradient)
-                    primal = problem.loss_value(z + c) + alpha * penalty.value(V)
+                    primal = task.loss_value(z + c) + alpha * penalty.value(V)
                     if primal < best[0]:
                         best = (primal, V, c)
                     bound, point = problem.dual_bound(-gradient, -G, warm)
@@ -120,7 +120,7 @@ class Fista:
                     )
                     if self.callback is not None:
                         self.callback(history[-1])
-                    if gap <= self.tol or best[0] <= problem.negligible:
+                    if gap <= self.tol or best[0] <= task.negligible:
                         status = "optimal"
                         break
                     if budget.over:
@@ -129,7 +129,7 @@ class Fista:
                 else:
                     G = np.zeros(design.shape)
                     G[moving] = part.adjoint(gradient)
-                value_y = problem.loss_value(zy + cy)
+                value_y = task.loss_value(zy + cy)
                 L *= SHRINK
                 while True:
                     check()
@@ -139,13 +139,13 @@ class Fista:
                         if not np.array_equal(before, moving):
                             part = design.restrict(moving) if len(moving) < len(Y) else design
                     z_new = part @ V_new[moving]
-                    c = problem.best_intercept(z_new, cy)
+                    c = task.best_intercept(z_new, cy)
                     step = V_new - Y
                     dz = z_new - zy
-                    bregman = problem.loss_value(z_new + c) - value_y - np.vdot(gradient, dz)
+                    bregman = task.loss_value(z_new + c) - value_y - np.vdot(gradient, dz)
                     if bregman < 1e-9 * abs(value_y):
                         # Lost in rounding; over so short a step the loss is quadratic.
-                        bregman = 0.5 * np.vdot(problem.gradient(z_new + c) - gradient, dz)
+                        bregman = 0.5 * np.vdot(task.gradient(z_new + c) - gradient, dz)
                     if bregman <= 0.5 * L * np.vdot(step, step) * (1 + 1e-9):
                         break
                     L *= 1.5
@@ -158,9 +158,9 @@ class Fista:
                 V, z, t = V_new, z_new, t_new
         except STOPS as stop:
             status = budget.stop(stop)
-            best = min(best, (problem.loss_value(z + c) + alpha * penalty.value(V), V, c), key=lambda found: found[0])
+            best = min(best, (task.loss_value(z + c) + alpha * penalty.value(V), V, c), key=lambda found: found[0])
         if not np.isfinite(dual):
             theta = np.zeros_like(theta)
-            dual = problem.dual_value(theta)
+            dual = task.dual_value(theta)
         primal, coef, intercept = best
         return Result(coef, intercept, theta, primal, dual, status, STATUSES[status], iteration, history)

@@ -85,10 +85,10 @@ class Newton:
         ValueError
             When the loss is not smooth: the message says what to use.
         """
-        if not problem.smooth:
+        if not problem.task.smooth:
+            name = problem.task.loss.name
             raise ValueError(
-                f"solver='newton' needs a loss with a Lipschitz gradient; loss={problem.loss.name!r} has kinks: use "
-                "solver='cvxpy'."
+                f"solver='newton' needs a loss with a Lipschitz gradient; loss={name!r} has kinks: use solver='cvxpy'."
             )
         with Budget(self.max_time) as budget:
             try:
@@ -98,7 +98,7 @@ class Newton:
 
     def _solve(self, problem: Problem, coef_init: NDArray | None, budget: Budget) -> Result:
         start = perf_counter()
-        design, penalty, alpha = problem.design, problem.penalty, problem.alpha
+        task, design, penalty, alpha = problem.task, problem.design, problem.penalty, problem.alpha
         first: Result | None = None
         if not penalty.cones:
             # At a gap of 0.3 after a quarter of them, the rest would not come near a small tolerance either.
@@ -119,15 +119,15 @@ class Newton:
         V = np.zeros(design.shape) if coef_init is None else coef_init
         V, warm = penalty.prox(V, 0.0)
         z = design @ V
-        c = problem.best_intercept(z)
+        c = task.best_intercept(z)
         u = z + c
-        L = problem.loss.lipschitz * design.squared_norm(problem.sample_weight) or 1.0
+        L = task.loss.lipschitz * design.squared_norm(task.sample_weight) or 1.0
         sigma = (1e3 if V.any() else 1e2) / L
-        if V.any() and _evenly_curved(_weighted(problem.sample_weight, problem.loss.hessian(problem.y, u))):
+        if V.any() and _evenly_curved(_weighted(task.sample_weight, task.loss.hessian(task.y, u))):
             # From there on the threshold sigma alpha is at least a hundred mean norms of the blocks.
             sigma = max(sigma, 100.0 * penalty.value(V) / np.count_nonzero(V.any(axis=1)) / alpha)
-        best = (problem.loss_value(u) + alpha * penalty.value(V), V, c)
-        dual, theta = -np.inf, problem.null_model[1]
+        best = (task.loss_value(u) + alpha * penalty.value(V), V, c)
+        dual, theta = -np.inf, task.null_model[1]
         history: list[dict] = []
         status, steps, stalled, gap = "max_iter", 0, 0, np.inf
         point = None
@@ -144,7 +144,7 @@ class Newton:
                     flat = residual <= 1e-24 * np.vdot(point.R, point.R) * np.abs(point.H).max()
                     if flat:
                         # All samples lie on linear parts of the loss; their theta may have to leave its bounds.
-                        residual = np.vdot(point.R, -point.theta - problem.gradient(point.u - point.R))
+                        residual = np.vdot(point.R, -point.theta - task.gradient(point.u - point.R))
                     if residual <= max(0.1 * moved / sigma, 1e-30 * abs(best[0])) or inner >= 50:
                         break
                     step = _newton_step(problem, point, sigma)
@@ -172,12 +172,12 @@ class Newton:
                     if budget.over:
                         break
                 V, c, u, warm = point.U, point.c, point.u, point.warm
-                fresh = problem.best_intercept(point.z, c)
-                primal = problem.loss_value(point.z + fresh) + alpha * penalty.value(V)
+                fresh = task.best_intercept(point.z, c)
+                primal = task.loss_value(point.z + fresh) + alpha * penalty.value(V)
                 reached = best[0]
                 if primal < reached:
                     best = (primal, V, fresh)
-                bound, feasible = problem.dual_bound(-problem.gradient(point.z + fresh), warm=warm)
+                bound, feasible = problem.dual_bound(-task.gradient(point.z + fresh), warm=warm)
                 if penalty.cones and relative_gap(best[0], max(bound, dual)) > self.tol:
                     # After the first subproblems of a warm start their own theta may be far nearer. But later it may be
                     # no better for long, which would look like a stall: it counts where it ends the solve.
@@ -194,7 +194,7 @@ class Newton:
                 )
                 if self.callback is not None:
                     self.callback(history[-1])
-                if gap <= self.tol or best[0] <= problem.negligible:
+                if gap <= self.tol or best[0] <= task.negligible:
                     status = "optimal"
                     break
                 if budget.over:
@@ -202,7 +202,9 @@ class Newton:
                     break
                 if steps >= self.max_iter:
                     break
-                still = gap > 0.9 * before and reached - best[0] <= 1e-9 * abs(best[0])
+                # At a millionth of the gap each, no number of steps closes it.
+                slow = reached - best[0] <= max(1e-9, 1e-6 * min(gap, 1.0)) * abs(best[0])
+                still = slow and not gap <= 0.9 * before
                 stalled = stalled + 1 if still else 0
                 if stalled >= 12:
                     status = "stalled"
@@ -211,16 +213,16 @@ class Newton:
                     # The residual is a difference of terms of size sigma |A^T theta|: rounding grows with sigma.
                     sigma /= 30.0
                 else:
-                    fast, slow = (25, 40) if _evenly_curved(point.H) else (10, 25)
-                    sigma = min(sigma * (10.0 if inner < fast else 2.0 if inner < slow else 0.5), 1e12 / L)
+                    few, many = (25, 40) if _evenly_curved(point.H) else (10, 25)
+                    sigma = min(sigma * (10.0 if inner < few else 2.0 if inner < many else 0.5), 1e12 / L)
         except STOPS as stop:
             status = budget.stop(stop)
             if point is not None:
-                reached = problem.loss_value(point.z + point.c) + alpha * penalty.value(point.U)
+                reached = task.loss_value(point.z + point.c) + alpha * penalty.value(point.U)
                 best = min(best, (reached, point.U, point.c), key=lambda found: found[0])
         if not np.isfinite(dual):
             theta = np.zeros_like(theta)
-            dual = problem.dual_value(theta)
+            dual = task.dual_value(theta)
         primal, coef, intercept = best
         return Result(coef, intercept, theta, primal, dual, status, STATUSES[status], steps, history)
 
@@ -231,19 +233,19 @@ class _Point:
     def __init__(self, problem: Problem, u, V, c, sigma, warm):
         design = problem.design
         self.u = u
-        self.theta = -problem.gradient(u)
+        self.theta = -problem.task.gradient(u)
         self.G = design.adjoint(self.theta)
         self.U, self.warm = problem.penalty.prox(V + sigma * self.G, sigma * problem.alpha, warm)
         self.z = design @ self.U
         # The unpenalised terms are a free block: its prox is the identity.
-        if problem.skip is not None:
-            self.c = c + sigma * (problem.free @ (problem.free.T @ self.theta))
+        if problem.task.skip is not None:
+            self.c = c + sigma * (problem.task.free @ (problem.task.free.T @ self.theta))
         else:
-            self.c = c + sigma * self.theta.sum(axis=0) if problem.fit_intercept else c
+            self.c = c + sigma * self.theta.sum(axis=0) if problem.task.fit_intercept else c
         self.R = u - self.z - self.c
-        self.H = _weighted(problem.sample_weight, problem.loss.hessian(problem.y, u))
+        self.H = _weighted(problem.task.sample_weight, problem.task.loss.hessian(problem.task.y, u))
         self.HR = _apply(self.H, self.R)
-        conjugate = -np.vdot(self.theta, u) - problem.loss_value(u)
+        conjugate = -np.vdot(self.theta, u) - problem.task.loss_value(u)
         squares = np.vdot(self.U, self.U) + _free_square(problem, self.c)
         self.phi = conjugate + squares / (2 * sigma)
 
@@ -252,7 +254,7 @@ def _worth_of_steps(problem: Problem) -> int:
     """Iterations of FISTA that cost about as much as twenty Newton steps, when half of the blocks are not zero."""
     n_blocks, d = problem.design.shape
     # Equal rows count once: whether they are repeated or weighted should not change the fit.
-    n = problem.design.n_outputs * len(np.unique(np.column_stack([problem.design.X, problem.y]), axis=0))
+    n = problem.design.n_outputs * len(np.unique(np.column_stack([problem.design.X, problem.task.y]), axis=0))
     k = max(n_blocks / 2, 1.0)
     q = k * d
     step = 2 * n * n * k + n**3 / 3 if n < q else n * q * q + q**3 / 3
@@ -278,7 +280,7 @@ def _least_of_cubic(slope: float, rise: float, slope_there: float) -> float:
 
 def _free_square(problem: Problem, c) -> float:
     """Squared norm of the coefficients, on the free columns, of an intercept."""
-    return float(np.sum(np.square(c))) / (1 if problem.skip is None else len(c))
+    return float(np.sum(np.square(c))) / (1 if problem.task.skip is None else len(c))
 
 
 def _weighted(weights: NDArray, hessian: NDArray) -> NDArray:
@@ -293,7 +295,7 @@ def _apply(H: NDArray, r: NDArray) -> NDArray:
 def _newton_step(problem: Problem, point: _Point, sigma: float) -> NDArray:
     """The step in u, by the smaller of the two systems, or by conjugate gradients when neither fits in memory."""
     blocks = np.flatnonzero(point.U.any(axis=1))
-    if not len(blocks) and not problem.free.shape[1]:
+    if not len(blocks) and not problem.task.free.shape[1]:
         return -point.R
     bases, skip = problem.penalty.faces(point.U, blocks, point.warm)
     lengths = np.linalg.norm(point.U[blocks] * _penalised(problem), axis=1)
@@ -333,9 +335,9 @@ def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDAr
     B = _columns(problem, blocks, vectors, k)
     output = design.output[blocks][k]
     q = len(B)
-    if problem.free.shape[1]:
-        B = np.concatenate([B, *[problem.free.T] * C])
-        output = np.concatenate([output, np.repeat(np.arange(C), problem.free.shape[1])])
+    if problem.task.free.shape[1]:
+        B = np.concatenate([B, *[problem.task.free.T] * C])
+        output = np.concatenate([output, np.repeat(np.arange(C), problem.task.free.shape[1])])
     matrix = np.empty((len(B), len(B)))
     if C == 1:
         root = B * np.sqrt(point.H)
@@ -386,8 +388,8 @@ def _sample_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray
             kernel *= design.X @ design.X.T
         rows = Y[output == o]
         kernel += rows.T @ rows
-        if problem.free.shape[1]:
-            kernel += problem.free @ problem.free.T
+        if problem.task.free.shape[1]:
+            kernel += problem.task.free @ problem.task.free.T
         kernel *= sigma
         kernels.append(kernel)
     if C == 1:
@@ -406,7 +408,7 @@ def _conjugate_gradient_step(problem, point, sigma, blocks, bases, skip, lengths
     penalised = _penalised(problem)
     g = point.U[blocks] * penalised / lengths[:, None]
     inside = np.arange(bases.shape[1]) >= skip[:, None]
-    free = problem.free
+    free = problem.task.free
 
     def on_face(W):
         return np.einsum("kdj,kj->kd", bases, inside * np.einsum("kdj,kd->kj", bases, W))

@@ -13,15 +13,17 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d
 
 from convexnn.arrangements import patterns_of
-from convexnn.certificate import Certificate, Enumeration, proved, settled
+from convexnn.certificate import EVIDENCE, Certificate, Enumeration, proved, settled
 from convexnn.cross_validation import cross_validate
 from convexnn.graded import Graded
 from convexnn.losses import get_loss
 from convexnn.network import Network
+from convexnn.neuron import Neuron
 from convexnn.path import Path, check_alphas, fit_path
 from convexnn.progress import Progress
 from convexnn.result import STATUSES, Result
-from convexnn.training import Fit, TwoLayerNetwork, check_weights
+from convexnn.task import Task, check_weights
+from convexnn.training import AUTO_ALPHA, Fit, Sample, TwoLayerNetwork
 from convexnn.univariate.splines import Line, Spline, fit_spline, highest_price
 
 #: Losses with a Lipschitz gradient and real targets.
@@ -38,8 +40,15 @@ ROUNDING = 1e-12
 class Ramps(Enumeration):
     """Evidence by the prices of the ramps at all data points: with one feature and free biases there are no others.
 
-    Between two points the price of a ramp is linear in its knot. Attributes as in Enumeration.
+    Between two points the price of a ramp is linear in its knot, and the ramps at the ends are lines, which a skip
+    connection has for nothing. Attributes as in Enumeration.
     """
+
+    def concerns(self, task: Task) -> None:
+        """ValueError unless the evidence is about the neurons of a task."""
+        super().concerns(task)
+        if task.X.shape[1] != 1 or task.skip is None or not task.fit_intercept:
+            raise ValueError("evidence by ramps must be about one feature with a skip connection and an intercept.")
 
     def check(self, X: NDArray, t: NDArray) -> float:
         """The largest price, max_j sum_i t_i (x_i - x_j)_+ in either direction, from the data alone, rounded upwards.
@@ -59,6 +68,9 @@ class Ramps(Enumeration):
         """
         order = np.argsort(X[:, 0], kind="stable")
         return highest_price(X[order, 0], t[order])
+
+
+EVIDENCE.append(Ramps)
 
 
 class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
@@ -202,25 +214,25 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
                 "skip_connection=True) is the same network for many."
             )
         y = column_or_1d(y, warn=True).astype(float)
-        return X, y, get_loss(self.loss), check_weights(sample_weight, len(y))
+        return Sample(X, y, get_loss(self.loss), check_weights(sample_weight, len(y)))
 
     def _train(  # type: ignore[override]
-        self, X, y, loss, sample_weight, *, alphas: Callable[[float], Sequence[float]] | None = None
+        self, sample: Sample, *, alphas: Callable[[float], Sequence[float]] | None = None
     ) -> Iterator[Fit]:
         """A fit for the estimator's alpha, or for each of a decreasing sequence, a function of alpha_max."""
         clock = perf_counter()
-        keep = sample_weight > 0
-        rows, y, weights = X[keep], loss.check_target(y)[keep], sample_weight[keep]
-        order = np.argsort(rows[:, 0], kind="stable")
-        line = Line(rows[order, 0], y[order], weights[order], loss)
+        free = Neuron(hidden_bias="free")
+        task = Task.of(sample.X, sample.y, sample.loss, sample.weights, free, skip_connection=True)
+        order = np.argsort(task.rows[:, 0], kind="stable")
+        line = Line(task.rows[order, 0], task.y[order], task.sample_weight[order], task.loss)
         spline: Spline = fit_spline(line, NO_KNOTS)
         alpha_max = float(np.abs(line.prices(spline.theta)).max())
         # Where the best line is the best function of x, prices are rounding.
         if alpha_max <= ROUNDING * np.abs(spline.theta).sum() * np.ptp(line.x):
             alpha_max = 0.0
         if alphas is None:
-            even = _even_alpha_max(line) if self.alpha == "auto" else 0.0
-            sequence: Sequence[float] = [self._alpha(even, weights, weights, 1.0)]
+            auto = float(f"{AUTO_ALPHA * _even_alpha_max(line):.10g}") or 1.0 if self.alpha == "auto" else self.alpha
+            sequence: Sequence[float] = [float(auto)]
         else:
             sequence = alphas(alpha_max)
         for alpha in sequence:
@@ -231,7 +243,7 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
             network = _network(line, spline)
             theta = np.empty_like(spline.theta)
             theta[order] = spline.theta
-            certificate = _certificate(network, rows, y, float(alpha), loss, weights, theta)
+            certificate = _certificate(Graded.of(network, task, float(alpha)), theta)
             status, message = spline.status, STATUSES[spline.status]
             if spline.primal == 0:
                 message = "y is a line but for rounding"
@@ -242,7 +254,7 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
             unit[:, 1] /= np.abs(network.hidden_weights[:, 0])
             result = Result(
                 size * unit,
-                rows @ network.skip_weights + network.output_bias,
+                task.X @ network.skip_weights + network.output_bias,
                 theta,
                 spline.primal,
                 spline.dual,
@@ -251,7 +263,7 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
                 spline.n_iter,
                 spline.history,
             )
-            arrangement = patterns_of(network, rows, hidden_bias="free")
+            arrangement = patterns_of(network, task.X, hidden_bias="free")
             fit = Fit(float(alpha), alpha_max, network, result, certificate, arrangement)
             if progress is not None:
                 progress.close(fit)
@@ -353,8 +365,8 @@ class ReLUSplineRegressorCV(ReLUSplineRegressor):
         ValueError
             For unusable data or parameters, and for more than one feature.
         """
-        coded = self._coded(X, y, sample_weight)
-        return cross_validate(self, ReLUSplineRegressor(1.0), coded, coded[1], sample_weight is not None, groups)
+        sample = self._coded(X, y, sample_weight)
+        return cross_validate(self, ReLUSplineRegressor(1.0), sample, sample.y, sample_weight is not None, groups)
 
 
 def spline_path(
@@ -423,13 +435,12 @@ def _network(line: Line, spline: Spline) -> Network:
     )
 
 
-def _certificate(network, rows, y, alpha, loss, weights, theta) -> Certificate:
+def _certificate(graded: Graded, theta: NDArray) -> Certificate:
     """The grade of a network against all others, from the prices of all ramps."""
-    graded = Graded.of(network, rows, y, alpha, loss, weights, True, "free")
-    theta, X, blank = theta / graded.units.theta, graded.normal.design.X, Ramps("relu", "free", np.nan)
+    theta, rows, blank = theta / graded.units.theta, graded.normal.task.rows, Ramps("relu", "free", np.nan)
 
     def evidence(theta):
-        return tuple((0, sign, replace(blank, bound=blank.check(X, sign * theta))) for sign in (1, -1))
+        return tuple((0, sign, replace(blank, bound=blank.check(rows, sign * theta))) for sign in (1, -1))
 
     return proved(graded, *settled(graded, theta, evidence), "the prices of the ramps at all data points")
 
