@@ -529,7 +529,7 @@ def _task(network: Network, X, y, alpha, loss: Loss, sample_weight, fit_intercep
         )
     if not (isinstance(alpha, Real) and 0 < float(alpha) < np.inf):
         raise ValueError(f"alpha must be a finite number > 0, got {alpha!r}.")
-    if not fit_intercept and np.any(network.output_bias):
+    if not fit_intercept and hidden_bias != "free" and np.any(network.output_bias):
         raise ValueError("model must have no output bias for fit_intercept=False, got a network with one.")
     task = task_of(network, X, y, loss, sample_weight, fit_intercept, hidden_bias)
     if loss.target != "real":

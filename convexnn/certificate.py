@@ -224,6 +224,13 @@ class Certificate:
             f"{self.networks} (lower bound {self.lower_bound + 0.0:.6g}, {how}{self.method}).{search}"
         )
 
+    def restated(self, graded: Graded) -> Certificate:
+        """The certificate with the objective and the bound on other samples that come to the same training problem."""
+        if self.scope == "none":
+            return self
+        bound = graded.stated_bound(self.theta / graded.units.theta, self.price * graded.normal.alpha)
+        return replace(self, objective=graded.objective, lower_bound=bound, negligible=graded.negligible)
+
     @np.errstate(all="ignore")
     def verify(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Check everything again from the data and the evidence, without a solver.

@@ -13,7 +13,7 @@ from math import fsum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from convexnn.losses import Loss
+from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 from convexnn.neuron import Neuron
 from convexnn.problem import Problem
@@ -212,6 +212,10 @@ def task_of(
     ValueError
         For unusable data, or a network that is no candidate.
     """
+    loss = get_loss(loss, network.n_outputs)
+    if (loss.target == "classes") != (network.output_weights.ndim > 1):
+        shape = network.output_weights.shape
+        raise ValueError(f"loss={loss.name!r} does not go with a network with output weights of shape {shape}.")
     task = Task.of(
         X,
         y,
@@ -231,7 +235,4 @@ def task_of(
         raise ValueError("fit_intercept=False needs a network without an output bias.")
     if not all(np.isfinite(part).all() for part in vars(network).values() if isinstance(part, (np.ndarray, float))):
         raise ValueError("network must have finite weights.")
-    if (task.loss.target == "classes") != (network.output_weights.ndim > 1):
-        shape = network.output_weights.shape
-        raise ValueError(f"loss={task.loss.name!r} does not go with a network with output weights of shape {shape}.")
     return task

@@ -336,7 +336,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         certificate = replace(certificate, theta=share * certificate.theta[group])
         if result.status != "interrupted":
             graded = Graded.of(fit.network, data.whole, fit.alpha, data.units)
-            certificate = self._prove(graded, certificate, result.coef, data.start)
+            certificate = self._prove(graded, certificate.restated(graded), result.coef, data.start)
         result = replace(result, theta=share * result.theta[group], intercept=intercept)
         arrangement = fit.arrangement.rows(group, data.whole.rows)
         return replace(fit, result=result, certificate=certificate, arrangement=arrangement)

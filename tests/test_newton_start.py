@@ -1,6 +1,5 @@
 """Without cones Newton begins with FISTA's iterations, and ends by itself where they are not enough."""
 
-
 import numpy as np
 import pytest
 from programs import changed

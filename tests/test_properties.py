@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, certify, enumerate_patterns
+from convexnn.losses import Squared
 from convexnn.univariate import ReLUSplineRegressor
 
 ROOT = Path(__file__).parent.parent
@@ -307,3 +308,127 @@ def test_targets_whose_squares_overflow_are_refused(factor):
     for model in (ReLUSplineRegressor(), ConvexReLURegressor(), ConvexReLURegressor(0.1, patterns="exact")):
         with pytest.raises(ValueError, match=r"\by\b"):
             model.fit(X, y)
+
+
+# Evidence that says nothing, or nothing of these data.
+
+
+def test_slopes_that_overflow_bound_nothing():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 4))
+    y = X[:, 0] ** 2 + 0.1 * rng.standard_normal(30)
+    empty = Network(np.zeros((0, 4)), np.zeros(0), np.zeros(0), y.mean())
+    found = certify(empty, X, y, alpha=0.5, method="branch_and_bound", theta=y - y.mean(), max_time=None)
+    huge = [(k, s, replace(tree, slopes=np.full_like(tree.slopes, -1.7e308))) for k, s, tree in found.evidence]
+    for bounds in ([proof.bound for *_, proof in huge], [2e-11, 2e-11]):
+        evidence = tuple((k, s, replace(tree, bound=bound)) for (k, s, tree), bound in zip(huge, bounds))
+        for theta in (found.theta, y - y.mean()):
+            with pytest.raises(ValueError, match="bound"):
+                replace(found, evidence=evidence, theta=theta, price=max(bounds) / 0.5).verify(X, y)
+
+
+def test_a_basis_of_nan_is_none():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 2)), rng.standard_normal(20)
+    network = ConvexReLURegressor(0.3, random_state=0).fit(X, y).network_
+    found = certify(network, X, y, alpha=0.3, method="branch_and_bound")
+    assert found.scope == "global"
+    for name in ("basis", "weights"):
+        nan = tuple((k, s, replace(p, **{name: np.full_like(getattr(p, name), np.nan)})) for k, s, p in found.evidence)
+        with pytest.raises(ValueError):
+            replace(found, evidence=nan).verify(X, y)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_ramps_say_nothing_of_two_features_or_of_no_skip_connection(skip):
+    rng = np.random.default_rng(0)
+    X, n_features = rng.standard_normal((30, 2)), 2 if skip else 1
+    y = 2 * np.abs(X[:, 1])
+    ramps = ReLUSplineRegressor(0.05).fit(X[:, :1], y).certificate_
+    options = dict(hidden_bias="free", skip_connection=skip, patterns="exact" if n_features == 1 else "auto")
+    model = ConvexReLURegressor(0.05, certify=True, max_time=30, **options).fit(X[:, :n_features], y)
+    model.certificate_.verify(X[:, :n_features], y)
+    with pytest.raises(ValueError, match="ramps"):
+        replace(model.certificate_, evidence=ramps.evidence).verify(X[:, :n_features], y)
+
+
+@pytest.mark.parametrize("small", [2.0**-57, 2.0**-63, 2.0**-83, 2.0**-133])
+def test_directions_of_a_skip_connection_count_however_small_they_are(small):
+    X, y = np.array([[1, 1], [0, 0], [small, 0], [2, 2], [3, 3.0]]), np.array([0, 0, 1, 0, 0.0])
+    network = Network(np.zeros((0, 2)), np.zeros(0), np.zeros(0), 0.0, skip_weights=np.array([1 / small, -1 / small]))
+    reached = network.objective(X, y, 0.5)
+    assert reached == 0.0
+    bare = replace(network, skip_weights=np.zeros(2))
+    for found in (
+        certify(bare, X, y, alpha=0.5),
+        ConvexReLURegressor(0.5, skip_connection=True, certify=True).fit(X, y).certificate_,
+    ):
+        assert found.scope != "global" or found.lower_bound <= reached
+
+
+def test_dependent_features_of_a_skip_connection_keep_their_bounds():
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 60)
+    onehot = np.eye(3)[kind]
+    X = (onehot - onehot.mean(axis=0)) / onehot.std(axis=0)
+    y = kind + rng.standard_normal(60)
+    found = ConvexReLURegressor(0.5, skip_connection=True).fit(X, y).certificate_
+    assert found.scope == "global" and found.relative_gap < 1e-6
+    assert np.isclose(found.verify(X, y), found.lower_bound)
+
+
+def test_weights_and_repetitions_have_the_same_units():
+    # The root mean square of these rows is the square root of two, between two powers of two.
+    X = np.tile([[-1.0], [1.0], [1.0], [3.0]], (4, 1))
+    y = np.tile([0.0, 1.0, 0.0, 2.0], 4)
+    found = ConvexReLURegressor(0.05, patterns="exact").fit(X, y).certificate_
+    assert found.scope == "global"
+    assert np.isclose(found.verify(X, y), found.lower_bound)
+
+
+class Lowered:
+    """The squared loss less ten."""
+
+    name, target, lipschitz = "lowered", "real", 1.0
+
+    def __getattr__(self, name):
+        if name in ("gradient", "hessian", "check_target"):
+            return getattr(Squared(), name)
+        raise AttributeError(name)
+
+    def value(self, y, z):
+        return Squared().value(y, z) - 10.0
+
+    def conjugate(self, y, u):
+        return Squared().conjugate(y, u) + 10.0
+
+
+def test_losses_below_zero_have_bounds_below_zero():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 2)), rng.standard_normal(20)
+    plain = ConvexReLURegressor(0.5, patterns="exact").fit(X, y)
+    found = certify(plain.network_.select([]), X, y, alpha=0.5, loss=Lowered())
+    assert found.lower_bound <= plain.certificate_.objective - 200.0 + 1e-9
+
+
+def test_what_counts_as_no_gap_is_checked():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 2)), rng.standard_normal(20)
+    found = ConvexReLURegressor(0.5).fit(X, y).certificate_
+    for forged in (dict(negligible=1e9), dict(negligible=np.nan), dict(networks="neural network of any depth")):
+        with pytest.raises(ValueError, match=next(iter(forged))):
+            replace(found, **forged).verify(X, y)
+
+
+def test_evidence_of_another_class_is_refused():
+    class Anything:
+        bound = 0.0
+
+        def check(self, X, t):
+            return 0.0
+
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 2)), rng.standard_normal(20)
+    found = ConvexReLURegressor(0.5).fit(X, y).certificate_
+    with pytest.raises(ValueError, match="evidence"):
+        replace(found, evidence=tuple((k, s, Anything()) for k, s, _ in found.evidence)).verify(X, y)
