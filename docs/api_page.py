@@ -4,7 +4,6 @@ import inspect
 
 from convexnn import export
 from convexnn.losses import LOSSES
-from convexnn.neuron import ACTIVATIONS
 from convexnn.penalties import PENALTIES
 from convexnn.solvers import SOLVERS
 
@@ -37,10 +36,10 @@ LISTED = [
     ("Penalties", "``convexnn.penalties.PENALTIES``.", "penalties", PENALTIES, ["Penalty"]),
     (
         "Activations",
-        "``convexnn.activations.ACTIVATIONS``; see :doc:`../extend/activation`.",
-        "activations",
-        ACTIVATIONS,
-        ["lift"],
+        "``convexnn.neuron.ACTIVATIONS``; see :doc:`../extend/activation`.",
+        "neuron",
+        {},
+        ["Activation", "Neuron"],
     ),
     ("Solvers", "``convexnn.solvers.SOLVERS``; see :doc:`../extend/solver`.", "solvers", SOLVERS, []),
     (
@@ -50,7 +49,9 @@ LISTED = [
         {},
         ["Line", "Spline", "fit_spline", "NarrowNetwork", "NarrowFit", "fit_narrow", "narrow_dictionary"],
     ),
-    ("The program", "What solvers and losses meet in.", "problem", {}, ["Design", "Problem"]),
+    ("The training problem", "What every problem over it shares.", "task", {}, ["Task"]),
+    ("The program", "What solvers and losses meet in.", "problem", {}, ["Problem"]),
+    ("Its linear map", "Where coefficients meet the data.", "design", {}, ["Design"]),
 ]
 
 

@@ -129,7 +129,7 @@ def test_features_that_are_constant_or_copied(solver, make_problem, textbook):
     X = problem.design.X[:, :-1]
     plain = add_skip(problem)
     copied = changed(plain, skip=np.column_stack([X, np.full(15, 0.3), X @ [[1.0], [-2.0]], np.zeros(15)]))
-    assert copied.task.free.shape == plain.free.shape == (15, 3)
+    assert copied.task.free.shape == plain.task.free.shape == (15, 3)
     result = SOLVERS[solver](tol=1e-7).solve(copied)
     assert np.isclose(result.primal, textbook(plain)[0], rtol=1e-6)
     weights, constant = copied.task.free_weights(result.intercept)

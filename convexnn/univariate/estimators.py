@@ -13,6 +13,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d
 
 from convexnn.arrangements import patterns_of
+from convexnn.budget import Budget, current
 from convexnn.certificate import EVIDENCE, Certificate, Enumeration, proved, settled
 from convexnn.cross_validation import cross_validate
 from convexnn.graded import Graded
@@ -238,12 +239,16 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
         for alpha in sequence:
             progress = Progress(self, 1.0) if self.verbose or hasattr(self, "_callback_fit_ctx") else None
             left = None if self.max_time is None else max(self.max_time - (perf_counter() - clock), 0.0)
+            # In cross-validation each alpha has a part of the time.
+            left = min((part for part in (left, current().left) if part is not None), default=None)
             limits: dict[str, Any] = dict(tol=self.tol, max_iter=self.max_iter, max_time=left)
             spline = fit_spline(line, float(alpha), **limits, start=spline, callback=progress)
             network = _network(line, spline)
             theta = np.empty_like(spline.theta)
             theta[order] = spline.theta
-            certificate = _certificate(Graded.of(network, task, float(alpha)), theta)
+            # A few passes over the data.
+            with Budget.without_limit(), np.errstate(all="ignore"):
+                certificate = _certificate(Graded.of(network, task, float(alpha)), theta)
             status, message = spline.status, STATUSES[spline.status]
             if spline.primal == 0:
                 message = "y is a line but for rounding"
