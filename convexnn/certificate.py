@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from convexnn.adaptive import solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, face_patterns, rank_of
 from convexnn.branching import bound_price
-from convexnn.budget import STOPS, Budget, current
+from convexnn.budget import STOPS, Budget, check, current
 from convexnn.cells import Cells
 from convexnn.charges import bound_charged_price, highest_price
 from convexnn.cone_bounds import bound_over_cones
@@ -426,6 +426,7 @@ def is_quick(rows: NDArray) -> bool:
 
 def _size(rows: NDArray) -> tuple[int, int]:
     """Rank, and an upper bound on the number of patterns."""
+    check(4.0 * rows.size * min(rows.shape))
     rank = rank_of(rows)
     return rank, count_patterns(len(np.unique(rows, axis=0)), rank)
 

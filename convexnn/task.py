@@ -15,7 +15,7 @@ from scipy.sparse import eye_array, hstack
 
 from convexnn.arrangements import check_data
 from convexnn.budget import check
-from convexnn.exact import orthonormal_basis
+from convexnn.spans import orthonormal_basis
 from convexnn.losses import Loss, get_loss
 from convexnn.neuron import Neuron
 

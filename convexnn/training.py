@@ -309,18 +309,16 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
 
     def _fits(self, data: Prepared, alphas) -> Iterator[tuple[Fit, Progress | None]]:
         """Fits over listed patterns or over all, each with its progress line, on distinct rows."""
-        rows, adaptive = data.task.rows, self.patterns == "adaptive"
+        rows, adaptive, listed = data.task.rows, self.patterns == "adaptive", None
         if self.patterns == "auto" and data.task.neuron.activation.cones and self._solver_name(data) == "newton":
-            # The rank of some rows is no larger than that of all, which may take a while.
-            part = rows if affordable(4.0 * rows.size * min(rows.shape)) else rows[:50]
-            adaptive = count_patterns(len(rows), rank_of(part)) > self.n_patterns
+            adaptive = least_count(rows) > self.n_patterns
             if not adaptive:
                 try:
-                    enumerate_patterns(rows)
+                    listed = enumerate_patterns(rows)
                 except ValueError:
                     # Cells too thin to be listed; a search needs no list.
                     adaptive = True
-        yield from self._train_adaptively(data, alphas) if adaptive else self._train_listed(data, alphas)
+        yield from self._train_adaptively(data, alphas) if adaptive else self._train_listed(data, alphas, listed)
 
     def _for_every_row(self, fit: Fit, data: Prepared) -> Fit:
         """A fit on distinct rows as one on all of them, and its proof if that is wanted."""
@@ -354,10 +352,12 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         certificate = proved(graded, result.theta, (), "nothing")
         return Fit(alpha, alpha_max, graded.network, units.result(result), certificate, arrangement)
 
-    def _train_listed(self, data: Prepared, alphas) -> Iterator[tuple[Fit, Progress | None]]:
-        """Fits over a fixed list of patterns."""
+    def _train_listed(
+        self, data: Prepared, alphas, listed: Arrangement | None
+    ) -> Iterator[tuple[Fit, Progress | None]]:
+        """Fits over a fixed list of patterns, which may be at hand."""
         units, rows, neuron = data.units, data.task.rows, data.task.neuron
-        arrangement = self._arrangement(data)
+        arrangement = self._arrangement(data) if listed is None else listed
         previous = self._previous_network(data)
         if previous is not None:
             found = find_patterns(previous, rows, arrangement.patterns.T, neuron)
@@ -472,11 +472,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         max_cones = AUTO_CONES if self.certify == "auto" else None
         if left <= 0 or (self.certify == "auto" and not certificate.n_searched):
             return certificate
-        if self.certify == "auto" and not is_quick(graded.normal.task.rows):
-            return certificate
         known = None if graded.task.neuron.free_bias else coef[coef.any(axis=1)]
         theta = certificate.theta / graded.units.theta
         try:
+            if self.certify == "auto" and not is_quick(graded.normal.task.rows):
+                return certificate
             proof = prove(graded, theta, max_time=left, max_cones=max_cones, known=known)
         except STOPS as stop:
             current().stop(stop)
@@ -555,7 +555,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         exact = self.patterns == "exact"
         if self.patterns == "auto":
-            exact = count_patterns(len(rows), rank_of(rows)) <= self.n_patterns
+            exact = least_count(rows) <= self.n_patterns
         if exact:
             try:
                 return self._every_pattern(data.task)
@@ -871,6 +871,12 @@ def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[
     if result.status == "optimal" and result.relative_gap > solver.tol and keep.any():
         return solver.solve(problem, whole)
     return result
+
+
+def least_count(rows: NDArray) -> int:
+    """The number of activation patterns, or a lower bound of it where there is no time for the rank of all rows."""
+    # The rank of some rows is no larger than that of all.
+    return count_patterns(len(rows), rank_of(rows if affordable(4.0 * rows.size * min(rows.shape)) else rows[:50]))
 
 
 def scale_factor(X: NDArray) -> float:

@@ -155,7 +155,7 @@ class Line:
         highest = np.max([np.max(np.abs(prices) + errors) for prices, errors in both]) + self.longest * left
         # Huber: the projection may leave the domain of the conjugate by a little.
         delta = getattr(self.loss, "delta", np.inf)
-        # The largest of an array, as NaN is larger than no number.
+        # np.max keeps NaN, which the max of Python may lose.
         edge = np.abs(theta / self.weights).max() / delta
         shrink = np.max([1.0, highest / alpha, edge])
         theta = theta / shrink
