@@ -594,8 +594,10 @@ def _essential(X: NDArray, weights: NDArray[np.uint64], errors: NDArray) -> _Ess
     normals, flipped, weights, errors = normals[order], flipped[order], weights[solid][order], errors[order]
     apart = np.abs(np.diff(normals, axis=0)).max(axis=1)
     new = np.concatenate([[True], apart > SAME * (errors[1:] + errors[:-1])])
-    resolution = max(resolution, float(apart[~new[1:]].max(initial=0.0)))
     signed, first = np.where(flipped, -weights, weights), np.flatnonzero(new)
+    # Neighbours differ by rounding; the first and the last of a group may differ by more.
+    taken_for = normals[first[np.cumsum(new) - 1]]
+    resolution = max(resolution, float(np.linalg.norm(normals - taken_for, axis=1).max()))
     merged = np.add.reduceat(signed, first, dtype=np.uint64)
     return _Essential(normals[new], basis, merged, constant, np.maximum.reduceat(errors, first), resolution)
 

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from convexnn import arrangements
 from convexnn.arrangements import (
+    SAME,
     Arrangement,
     count_patterns,
     enumerate_patterns,
@@ -435,3 +437,13 @@ def test_patterns_of_gates_on_hyperplanes():
     # With a ones column no combination of rows with positive weights is zero.
     rows = np.column_stack([np.random.default_rng(0).integers(-2, 3, (7, 2)), np.ones(7)])
     assert len(face_patterns(rows, enumerate_patterns(rows))[0]) == 0
+
+
+def test_the_resolution_is_that_of_all_rows_that_are_taken_for_one():
+    """Rows one step of rounding apart from each other are many steps apart in the end."""
+    k, error = 30, 1e-13
+    angles = 0.3 + SAME * error * np.arange(k)
+    X = np.concatenate([np.column_stack([np.cos(angles), np.sin(angles)]), [[-1.0, 1.0]]])
+    part = arrangements._essential(X, np.zeros(k + 1, dtype=np.uint64), np.full(k + 1, error))
+    assert len(part.normals) == 2
+    assert 0.99 * (k - 1) * SAME * error < part.resolution < 1.01 * (k - 1) * SAME * error
