@@ -21,6 +21,7 @@ from convexnn.budget import check
 # Directions of the data with singular values below this share of the largest are no coordinates of a sample of gates.
 PARALLEL_TOL = 1e-10
 EPS = float(np.finfo(float).eps)
+TINY = float(np.finfo(float).tiny)
 # Rows are one hyperplane where they differ by no more than so many times their rounding errors, ...
 SAME = 4.0
 # ... and a list is not complete where rows that differ by more than this (unit vectors) had to be taken for one.
@@ -306,9 +307,7 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
         active = side >= 0
         packed[part] = np.packbits(active.T, axis=1)
         wrong += int(np.count_nonzero(weights @ active != keys[part]))
-        np.abs(side, out=side)
-        side[some] -= 1e-15 * (np.abs(X[some]) @ np.abs(gates[part].T))
-        wrong += int(np.count_nonzero(side < 0))
+        wrong += int(np.count_nonzero(~_clear(X[some], gates[part].T, side[some])))
     if wrong:
         raise _thin_cells(f"{wrong} seen")
     return Arrangement(packed, gates.T, n_samples, True, _fingerprint(X), resolution * condition)
@@ -484,6 +483,13 @@ def _count_hyperplanes(X: NDArray) -> int:
 
 def _fingerprint(X: NDArray) -> str:
     return sha256(np.ascontiguousarray(X, dtype=float).tobytes()).hexdigest()
+
+
+def _clear(X: NDArray, gates: NDArray, side: NDArray) -> NDArray[np.bool_]:
+    """Which products X @ gates, as computed, cannot have the wrong sign by rounding."""
+    # Twice the rounding error of a sum of products; what is lost below the smallest numbers comes on top.
+    error = EPS * (X.shape[1] + 2) * (np.abs(X) @ np.abs(gates)) + X.shape[1] * TINY
+    return np.abs(side) > error
 
 
 def _positive(lengths: NDArray) -> NDArray:

@@ -1,4 +1,5 @@
 import tracemalloc
+from fractions import Fraction
 from itertools import product
 from math import comb
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import pytest
 
 from convexnn import arrangements
 from convexnn.arrangements import (
+    EPS,
     SAME,
     Arrangement,
     count_patterns,
@@ -447,3 +449,18 @@ def test_the_resolution_is_that_of_all_rows_that_are_taken_for_one():
     part = arrangements._essential(X, np.zeros(k + 1, dtype=np.uint64), np.full(k + 1, error))
     assert len(part.normals) == 2
     assert 0.99 * (k - 1) * SAME * error < part.resolution < 1.01 * (k - 1) * SAME * error
+
+
+@pytest.mark.parametrize("d", [3, 10, 100, 1000])
+def test_signs_are_sure_for_the_number_of_features(d):
+    """One by one, d terms below half a unit in the last place are lost: the sum is positive, the true one is not."""
+    small = -EPS / 5
+    gate = np.array([1.0] + [small] * d + [-(1.0 - round(d / 10) * EPS)])
+    computed = 0.0
+    for term in gate:
+        computed += term
+    exact = sum(Fraction(term) for term in gate)
+    assert computed >= 0 > exact
+    X, gates = np.ones((1, d + 2)), gate[:, None]
+    assert not arrangements._clear(X, gates, np.array([[computed]])).any()
+    assert arrangements._clear(X, gates, np.array([[10 * EPS * d]])).all()
