@@ -66,6 +66,12 @@ class Graded:
         """Key of ACTIVATIONS."""
         return "relu" if self.network.gate_weights is None else "gated_relu"
 
+    @property
+    def data(self) -> NDArray | None:
+        """For gated networks the data as they are, with their ones column: those of ``normal`` are rounded, and gates
+        on a hyperplane may lie beside it."""
+        return None if self.activation == "relu" else self.problem.design.X
+
     @cached_property
     def objective(self) -> float:
         """Weight-decay objective of the network, in the units of the user."""

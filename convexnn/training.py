@@ -29,10 +29,10 @@ from convexnn.arrangements import (
     Arrangement,
     count_patterns,
     enumerate_patterns,
-    face_patterns,
     patterns_of,
     rank_of,
     sample_patterns,
+    with_faces,
 )
 from convexnn.audit import network_from
 from convexnn.budget import STOPS, Budget, OutOfTime, affordable, current
@@ -516,7 +516,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         listed = enumerate_patterns(lifted)
         if self.activation == "gated_relu" and self.hidden_bias == "none":
             # Gates are open on their hyperplane: some patterns are those of gates on it alone.
-            listed = listed.union(Arrangement.from_gates(lifted, face_patterns(lifted, listed)[1].T))
+            listed = with_faces(lifted, listed)
         return listed
 
     def _previous_network(self, n_outputs, rows):

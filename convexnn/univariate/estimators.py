@@ -41,7 +41,7 @@ class Ramps(Enumeration):
     Between two points the price of a ramp is linear in its knot. Attributes as in Enumeration.
     """
 
-    def check(self, X: NDArray, t: NDArray) -> float:
+    def check(self, X: NDArray, t: NDArray, data: NDArray | None = None) -> float:
         """The largest price, max_j sum_i t_i (x_i - x_j)_+ in either direction, from the data alone, rounded upwards.
 
         A ramp at an end is linear on the data, and its price zero.
