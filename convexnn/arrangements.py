@@ -17,16 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import svd
 
 from convexnn.budget import check
+from convexnn.exact import as_bools, as_floats, cells_of, distinct, independent_columns, integer_rows, positive_flats
 
 # Directions of the data with singular values below this share of the largest are no coordinates of a sample of gates.
 PARALLEL_TOL = 1e-10
 EPS = float(np.finfo(float).eps)
+TINY = float(np.finfo(float).tiny)
 # Rows are one hyperplane where they differ by no more than so many times their rounding errors, ...
 SAME = 4.0
 # ... and a list is not complete where rows that differ by more than this (unit vectors) had to be taken for one.
 RESOLUTION = 1e-11
-# A sample lies on a flat where its product with a unit vector is as small as this.
-ON_FLAT = 1e-12
+# Nor is a list made of more patterns than this.
+MAX_PATTERNS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,9 @@ class Arrangement:
         Of the data that a complete list is complete for.
     resolution : float
         A complete list is that of rows which differ from the data by this share of their lengths at most: by rounding.
+    faces : uint8 array of shape (n_faces, ceil(n_samples / 8)), optional
+        Packed patterns of gates on hyperplanes that no gate off them has, all of the data, where ``with_faces`` has
+        looked for them.
 
     Examples
     --------
@@ -64,6 +69,7 @@ class Arrangement:
     complete: bool = False
     fingerprint: str = ""
     resolution: float = 0.0
+    faces: NDArray[np.uint8] | None = None
 
     @classmethod
     def from_gates(cls, X: ArrayLike, gates: ArrayLike, *, complete: bool = False) -> Arrangement:
@@ -109,7 +115,16 @@ class Arrangement:
     @property
     def patterns(self) -> NDArray[np.bool_]:
         """Boolean matrix of shape (n_samples, n_patterns), unpacked anew at each call."""
-        return np.unpackbits(self.packed, axis=1, count=self.n_samples).view(bool).T
+        return self._unpacked(self.packed).T
+
+    @property
+    def closed_patterns(self) -> NDArray[np.bool_]:
+        """Boolean matrix of shape (n_patterns, n_samples): those of the list, then those of ``faces``."""
+        packed = self.packed if self.faces is None else np.concatenate([self.packed, self.faces])
+        return self._unpacked(packed)
+
+    def _unpacked(self, packed: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        return np.unpackbits(packed, axis=1, count=self.n_samples).view(bool)
 
     def belongs_to(self, X: NDArray) -> bool:
         """Whether this is a list for the data X: its gates give its patterns, and it is complete for no other data.
@@ -152,8 +167,11 @@ class Arrangement:
         packed = np.packbits(patterns.T, axis=1)
         first = _first_of_each(packed)
         fingerprint = _fingerprint(X) if self.complete else ""
-        gates = self.gates[:, first]
-        return Arrangement(packed[first], gates, len(patterns), self.complete, fingerprint, self.resolution)
+        gates, faces = self.gates[:, first], self.faces
+        if faces is not None:
+            faces = np.packbits(self._unpacked(faces)[:, keep], axis=1)
+            faces = faces[_first_of_each(faces)]
+        return Arrangement(packed[first], gates, len(patterns), self.complete, fingerprint, self.resolution, faces)
 
     def union(self, other: Arrangement) -> Arrangement:
         """This list followed by those patterns of another list that are not in it.
@@ -231,7 +249,7 @@ def count_patterns(n_samples: int, rank: int) -> int:
     return 2 * sum(comb(n_samples - 1, k) for k in range(min(rank, n_samples)))
 
 
-def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrangement:
+def enumerate_patterns(X: ArrayLike, *, max_patterns: int = MAX_PATTERNS) -> Arrangement:
     r"""List every activation pattern of X, each with a strict witness gate.
 
     Deletion and restriction: adding the hyperplane x_i to an arrangement splits exactly those cells that it meets,
@@ -306,54 +324,97 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 1_000_000) -> Arrang
         active = side >= 0
         packed[part] = np.packbits(active.T, axis=1)
         wrong += int(np.count_nonzero(weights @ active != keys[part]))
-        np.abs(side, out=side)
-        side[some] -= 1e-15 * (np.abs(X[some]) @ np.abs(gates[part].T))
-        wrong += int(np.count_nonzero(side < 0))
+        wrong += int(np.count_nonzero(~_clear(X[some], gates[part].T, side[some])))
     if wrong:
         raise _thin_cells(f"{wrong} seen")
     return Arrangement(packed, gates.T, n_samples, True, _fingerprint(X), resolution * condition)
 
 
-def face_patterns(X: NDArray, arrangement: Arrangement) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """The patterns X u >= 0 of vectors u on hyperplanes that no other vector has, and such a u for each.
+def face_patterns(
+    X: NDArray, arrangement: Arrangement, *, max_patterns: int = MAX_PATTERNS
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """The patterns X u >= 0 of vectors u on hyperplanes that no vector off them has, and such a u for each.
 
-    They are there where rows are opposite, or more generally where a positive combination of rows is zero: gates that
-    are open on their hyperplane are open on both sides then. With a ones column there are none.
+    A vector on a flat can leave it for a side where all rows of the flat are positive, and has the pattern of a cell
+    then, unless a positive combination of some of these rows is zero: opposite rows, or three in a plane around the
+    origin. So only flats count of which all rows are in such combinations. They are found, and the cells of the other
+    rows on them, in exact arithmetic. With a ones column there are none.
 
     Parameters
     ----------
     X : array of shape (n_samples, n_features)
         The data.
     arrangement : Arrangement
-        Its complete list of patterns off the hyperplanes.
+        Its list of patterns off the hyperplanes.
+    max_patterns : int, default=1_000_000
+        Refuse to list more.
 
     Returns
     -------
     patterns : bool array of shape (n_patterns, n_samples)
         Including that of u = 0, unless it is listed.
     gates : array of shape (n_patterns, n_features)
-        Their products with rows that they lie on may differ from zero by rounding.
+        Rounded: their products with rows that they lie on may differ from zero.
+
+    Raises
+    ------
+    ValueError
+        When there are more than max_patterns.
     """
-    rows, to_gates, error, _ = _balanced(X)
-    errors, unweighted = np.full(len(X), error), np.zeros(len(X), dtype=np.uint64)
-    found: dict[bytes, NDArray] = {packed.tobytes(): np.zeros(0) for packed in arrangement.packed}
-    n_listed = len(found)
+    strict = _strict_patterns(X, arrangement)
+    if np.any(np.unpackbits(strict, axis=1, count=len(X)).all(axis=1)):
+        return np.zeros((0, len(X)), dtype=bool), np.zeros((0, X.shape[1]))
+    rows = integer_rows(X)
+    columns = independent_columns(rows)
+    rows = [tuple(row[j] for j in columns) for row in rows]
+    # As many cells as in general position are in general position.
+    generic = len(strict) >= count_patterns(len(distinct(rows).normals), len(columns))
+    found: dict[int, list[float]] = {}
+    for restriction in positive_flats(rows, generic):
+        for pattern, inside in cells_of(restriction.rows):
+            found[pattern] = as_floats(restriction.lift(inside))
+        if len(found) > max_patterns:
+            raise ValueError(
+                f"X has more than {max_patterns:,} activation patterns of gates on the hyperplanes of samples; give "
+                "the gates a bias, or list a part of them: in the estimators patterns='sampled'."
+            )
+    found.setdefault((1 << len(X)) - 1, [0.0] * len(columns))
+    gates = np.zeros((len(found), X.shape[1]))
+    gates[:, columns] = list(found.values())
+    return as_bools(list(found), len(X)), gates
 
-    def visit(vectors, errors):
-        """Cells of the rows restricted to a flat, and of the flats in it."""
-        witnesses = _cells(vectors, unweighted, errors)[0]
-        closed = vectors @ witnesses.T >= -ON_FLAT
-        for pattern, witness in zip(closed.T, witnesses):
-            found.setdefault(np.packbits(pattern).tobytes(), witness)
-        part = _essential(vectors, unweighted, errors)
-        for normal, rounding in zip(part.normals @ part.basis.T, part.errors):
-            visit(vectors - np.outer(vectors @ normal, normal), errors + rounding + 2 * EPS)
 
-    visit(rows, errors)
-    new = list(found.items())[n_listed:]
-    patterns = [np.unpackbits(np.frombuffer(key, np.uint8), count=len(X)) for key, _ in new]
-    gates = np.array([witness for _, witness in new]).reshape(len(new), rows.shape[1]) @ to_gates
-    return np.array(patterns, dtype=bool).reshape(len(new), len(X)), gates
+def with_faces(X: NDArray, arrangement: Arrangement, *, max_patterns: int = MAX_PATTERNS) -> Arrangement:
+    """A complete list with the patterns of gates that are open on hyperplanes that they lie on.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The data.
+    arrangement : Arrangement
+        Their complete list of patterns off the hyperplanes.
+    max_patterns : int, default=1_000_000
+        Refuse to list more of the others.
+
+    Returns
+    -------
+    arrangement : Arrangement
+        ``faces`` are all of them. Those with gates whose products with the samples have no rounding errors, or too
+        small ones to matter, are in the list.
+
+    Raises
+    ------
+    ValueError
+        When there are more than max_patterns.
+    """
+    patterns, rows = face_patterns(X, arrangement, max_patterns=max_patterns)
+    gates, packed, sure = rows.T, np.packbits(patterns, axis=1), np.zeros(len(patterns), dtype=bool)
+    for part in _batches(len(patterns), len(X)):
+        side = X @ gates[:, part]
+        certain = _clear(X, gates[:, part], side) | _without_rounding(X, gates[:, part])
+        sure[part] = np.all(certain & ((side >= 0) == patterns[part].T), axis=0)
+    listed = arrangement.union(Arrangement(packed[sure], gates[:, sure], len(X)))
+    return replace(listed, faces=packed)
 
 
 def rank_of(X: NDArray) -> int:
@@ -486,6 +547,43 @@ def _fingerprint(X: NDArray) -> str:
     return sha256(np.ascontiguousarray(X, dtype=float).tobytes()).hexdigest()
 
 
+def _clear(X: NDArray, gates: NDArray, side: NDArray) -> NDArray[np.bool_]:
+    """Which products X @ gates, as computed, cannot have the wrong sign by rounding."""
+    # Twice the rounding error of a sum of products; what is lost below the smallest numbers comes on top.
+    error = EPS * (X.shape[1] + 2) * (np.abs(X) @ np.abs(gates)) + X.shape[1] * TINY
+    return np.abs(side) > error
+
+
+def _without_rounding(X: NDArray, gates: NDArray) -> NDArray[np.bool_]:
+    """Which products X @ gates are exact in whatever order they are summed."""
+    lowest, of_gates = np.full((len(X), gates.shape[1]), np.inf), _lowest_digit(gates)
+    for j, digit in enumerate(_lowest_digit(X).T):
+        lowest = np.minimum(lowest, digit[:, None] + of_gates[j])
+    with np.errstate(divide="ignore"):
+        highest = np.log2(np.abs(X) @ np.abs(gates))
+    return (lowest > -1000) & (highest < lowest + 52)
+
+
+def _lowest_digit(values: NDArray) -> NDArray:
+    """Exponents of the last binary digit that is not zero; infinity for zero."""
+    mantissa, exponent = np.frexp(values)
+    digits = np.abs(mantissa * 2.0**53).astype(np.int64)
+    return np.where(digits > 0, np.log2(np.maximum(digits & -digits, 1)) + exponent - 53, np.inf)
+
+
+def _strict_patterns(X: NDArray, arrangement: Arrangement) -> NDArray[np.uint8]:
+    """The packed patterns of those gates that are on no hyperplane for certain, each once."""
+    some, found = X.any(axis=1), [np.zeros((0, (len(X) + 7) // 8), dtype=np.uint8)]
+    for part in _batches(arrangement.n_patterns, len(X)):
+        check()
+        gates = arrangement.gates[:, part]
+        side = X @ gates
+        strict = _clear(X[some], gates, side[some]).all(axis=0)
+        found.append(np.packbits((side >= 0)[:, strict].T, axis=1))
+    packed = np.concatenate(found)
+    return packed[_first_of_each(packed)]
+
+
 def _positive(lengths: NDArray) -> NDArray:
     """Divisors: the lengths, with 1 in place of 0."""
     return np.where(lengths > 0, lengths, 1.0)
@@ -608,8 +706,10 @@ def _essential(X: NDArray, weights: NDArray[np.uint64], errors: NDArray) -> _Ess
     normals, flipped, weights, errors = normals[order], flipped[order], weights[solid][order], errors[order]
     apart = np.abs(np.diff(normals, axis=0)).max(axis=1)
     new = np.concatenate([[True], apart > SAME * (errors[1:] + errors[:-1])])
-    resolution = max(resolution, float(apart[~new[1:]].max(initial=0.0)))
     signed, first = np.where(flipped, -weights, weights), np.flatnonzero(new)
+    # Neighbours differ by rounding; the first and the last of a group may differ by more.
+    taken_for = normals[first[np.cumsum(new) - 1]]
+    resolution = max(resolution, float(np.linalg.norm(normals - taken_for, axis=1).max()))
     merged = np.add.reduceat(signed, first, dtype=np.uint64)
     return _Essential(normals[new], basis, merged, constant, np.maximum.reduceat(errors, first), resolution)
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from convexnn.adaptive import solve_adaptively
-from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, face_patterns, rank_of
+from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, rank_of, with_faces
 from convexnn.branching import bound_price
 from convexnn.budget import STOPS, Budget, check, current
 from convexnn.cells import Cells
@@ -73,7 +73,7 @@ class Enumeration:
     bound: float
     feature_penalty: NDArray | None = None
 
-    def check(self, X: NDArray, t: NDArray) -> float:
+    def check(self, X: NDArray, t: NDArray, data: NDArray | None = None) -> float:
         """An upper bound of the prices over all patterns of X, the largest price but for rounding, from the data alone.
 
         Parameters
@@ -82,6 +82,8 @@ class Enumeration:
             The data, with its ones column if there are hidden biases.
         t : array of shape (n_samples,)
             Signed dual variable.
+        data : array of shape (n_samples, n_features), optional
+            The data as they are, where X are they in other units and rounded: gates see the difference.
 
         Returns
         -------
@@ -92,22 +94,28 @@ class Enumeration:
         ValueError
             When X has cells too thin for double precision.
         """
-        return self.over(enumerate_patterns(X), X, t)
+        data = X if data is None else data
+        return self.over(self.listed(enumerate_patterns(data), data), X, t, data)
 
-    def over(self, arrangement: Arrangement, X: NDArray, t: NDArray) -> float:
-        """The same with the complete list of the patterns of X at hand."""
-        patterns, gated = np.ascontiguousarray(arrangement.patterns.T), self.activation == "gated_relu"
-        if gated and arrangement.resolution > 0:
+    def listed(self, arrangement: Arrangement, data: NDArray) -> Arrangement:
+        """The complete list of the patterns of the data, with those of gates on hyperplanes where that is wanted."""
+        if self.activation != "gated_relu":
+            return arrangement
+        if arrangement.resolution > 0:
             raise ValueError("X has rows that gates tell apart though they are one but for rounding; round the data.")
-        if gated and self.hidden_bias == "none":
-            patterns = np.concatenate([patterns, face_patterns(X, arrangement)[0]])
+        if self.hidden_bias == "none" and arrangement.faces is None:
+            return with_faces(data, arrangement)
+        return arrangement
+
+    def over(self, arrangement: Arrangement, X: NDArray, t: NDArray, data: NDArray) -> float:
+        """The same with what ``listed`` gives at hand."""
         # In one order and without repetitions, so that the same data have the same rounding errors.
-        X, first, group = np.unique(X, axis=0, return_index=True, return_inverse=True)
+        _, first, group = np.unique(data, axis=0, return_index=True, return_inverse=True)
         return bound_over_cones(
-            X,
+            X[first],
             np.bincount(group.ravel(), t),
-            patterns[:, first],
-            gated=gated,
+            arrangement.closed_patterns[:, first],
+            gated=self.activation == "gated_relu",
             free_bias=self.hidden_bias == "free",
             feature_penalty=self.feature_penalty,
             resolution=arrangement.resolution,
@@ -316,7 +324,8 @@ class Certificate:
             raise ValueError("evidence must be about the feature penalty of the network.")
         share = FREE_SHARE_SQUARES if isinstance(evidence, Squares) else FREE_SHARE
         ball = rows if plain or charged else _unit_ball(rows, neuron, share)
-        bound = evidence.check(ball, sign * theta.reshape(len(rows), -1)[:, output])
+        t = sign * theta.reshape(len(rows), -1)[:, output]
+        bound = evidence.check(ball, t, graded.data) if plain else evidence.check(ball, t)
         tolerance = AGREE * graded.normal.alpha + graded.price_rounding(theta)
         _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound, tolerance)
         return bound
@@ -625,11 +634,14 @@ def settled(graded: Graded, theta: NDArray, evidence: Callable[[NDArray], tuple]
 
 def _by_list(graded: Graded, theta: NDArray, listed: Arrangement) -> tuple[NDArray, tuple]:
     """theta shortened until no price over a complete list is above alpha, and the evidence for just that theta."""
-    rows, neuron = graded.normal.task.rows, graded.task.neuron
+    rows, neuron, data = graded.normal.task.rows, graded.task.neuron, graded.data
     blank = Enumeration(neuron.activation.name, neuron.hidden_bias, np.inf, neuron.feature_penalty)
+    listed = blank.listed(listed, data)
+
+    listed = blank.listed(listed, data)
 
     def evidence(theta):
-        return _both_signs(theta, lambda t: replace(blank, bound=blank.over(listed, rows, t)))
+        return _both_signs(theta, lambda t: replace(blank, bound=blank.over(listed, rows, t, data)))
 
     return settled(graded, theta, evidence)
 

@@ -57,6 +57,12 @@ class Graded:
         units = Units.of(task.merged()[0]) if units is None else units
         return cls(network, task, alpha, units, Problem.bare(units.task(task), alpha / units.alpha))
 
+    @property
+    def data(self) -> NDArray:
+        """The rows that patterns are about: those of ``normal``, but for gated networks the data as they are. Numbers
+        near one are rounded, and gates on a hyperplane may lie beside it then."""
+        return self.normal.task.rows if self.task.neuron.activation.cones else self.task.rows
+
     @cached_property
     def objective(self) -> float:
         """Weight-decay objective of the network, in the units of the user."""

@@ -15,9 +15,9 @@ from scipy.sparse import eye_array, hstack
 
 from convexnn.arrangements import check_data
 from convexnn.budget import check
-from convexnn.spans import orthonormal_basis
 from convexnn.losses import Loss, get_loss
 from convexnn.neuron import Neuron
+from convexnn.spans import orthonormal_basis
 
 EPS = float(np.finfo(float).eps)
 # Features of the skip connection, centred and of unit length, are dependent where a singular value is rounding: below

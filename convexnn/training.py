@@ -27,10 +27,10 @@ from convexnn.arrangements import (
     Arrangement,
     count_patterns,
     enumerate_patterns,
-    face_patterns,
     patterns_of,
     rank_of,
     sample_patterns,
+    with_faces,
 )
 from convexnn.audit import network_from
 from convexnn.budget import STOPS, Budget, OutOfTime, affordable, current
@@ -571,7 +571,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         listed = enumerate_patterns(task.rows)
         if not task.neuron.activation.cones and not task.neuron.has_bias:
             # Gates are open on their hyperplane: some patterns are those of gates on it alone.
-            listed = listed.union(Arrangement.from_gates(task.rows, face_patterns(task.rows, listed)[1].T))
+            listed = with_faces(task.rows, listed)
         return listed
 
     def _previous_network(self, data: Prepared) -> Network | None:

@@ -1,19 +1,26 @@
 import tracemalloc
-from itertools import product
+from fractions import Fraction
+from itertools import combinations, product
 from math import comb
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from convexnn import arrangements
 from convexnn.arrangements import (
+    EPS,
+    SAME,
     Arrangement,
     count_patterns,
     enumerate_patterns,
     face_patterns,
     patterns_of,
     sample_patterns,
+    with_faces,
 )
+from convexnn.budget import Budget, OutOfTime
+from convexnn.exact import cells_of, integer_rows, positive_flats
 
 BATCH_BYTES = 16_000_000
 
@@ -435,3 +442,170 @@ def test_patterns_of_gates_on_hyperplanes():
     # With a ones column no combination of rows with positive weights is zero.
     rows = np.column_stack([np.random.default_rng(0).integers(-2, 3, (7, 2)), np.ones(7)])
     assert len(face_patterns(rows, enumerate_patterns(rows))[0]) == 0
+
+
+def null_space(rows, d):
+    """A basis of the vectors that are orthogonal to all rows, in fractions."""
+    M, pivots = [[Fraction(entry) for entry in row] for row in rows], []
+    for j in range(d):
+        k = next((i for i in range(len(pivots), len(M)) if M[i][j]), None)
+        if k is None:
+            continue
+        r = len(pivots)
+        M[r], M[k] = M[k], M[r]
+        M[r] = [entry / M[r][j] for entry in M[r]]
+        for i in range(len(M)):
+            if i != r:
+                M[i] = [a - M[i][j] * b for a, b in zip(M[i], M[r])]
+        pivots.append(j)
+    basis = []
+    for j in set(range(d)) - set(pivots):
+        u = [Fraction(int(k == j)) for k in range(d)]
+        for i, pivot in enumerate(pivots):
+            u[pivot] = -M[i][j]
+        basis.append(u)
+    return basis
+
+
+def every_pattern(X):
+    """Patterns X u >= 0 of all u, and of those off all hyperplanes, in fractions: every sign vector of an arrangement
+    is composed of those of its rays."""
+    rows, d = [[Fraction(entry) for entry in row] for row in X.tolist()], X.shape[1]
+    some = [row for row in rows if any(row)]
+    apart = null_space(some, d)
+    rays = set()
+    for through in combinations(some, max(d - len(apart) - 1, 0)):
+        ray = null_space([*through, *apart], d)
+        if len(ray) == 1:
+            side = [sum(a * b for a, b in zip(row, ray[0])) for row in rows]
+            rays |= {tuple((s > 0) - (s < 0) for s in (sign * v for v in side)) for sign in (1, -1)}
+    found = fresh = {(0,) * len(rows)}
+    while fresh:
+        fresh = {tuple(a or b for a, b in zip(v, ray)) for v in fresh for ray in rays} - found
+        found = found | fresh
+    strict = {v for v in found if all(sign or not any(row) for sign, row in zip(v, rows))}
+    return ({tuple(sign >= 0 for sign in v) for v in some} for some in (found, strict))
+
+
+def check_faces(X):
+    listed = enumerate_patterns(X)
+    patterns, gates = face_patterns(X, listed)
+    every, strict = every_pattern(X)
+    assert {tuple(row) for row in listed.patterns.T.tolist()} == strict
+    assert {tuple(row) for row in patterns.tolist()} == every - strict
+    assert len(patterns) == len(every) - len(strict) and gates.shape == (len(patterns), X.shape[1])
+    closed = with_faces(X, listed)
+    assert {tuple(row) for row in closed.closed_patterns.tolist()} == every
+    # Gates that are listed have their pattern, however the products are summed.
+    assert np.array_equal(X @ closed.gates >= 0, closed.patterns)
+    assert np.array_equal(np.array([[x @ g >= 0 for g in closed.gates.T] for x in X]), closed.patterns)
+    assert as_set(closed) <= {np.array(pattern).tobytes() for pattern in every}
+    return every, closed
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_faces_against_brute_force(seed):
+    """Small integers: opposite rows, multiples, zero rows, rows in one plane, dependent features."""
+    rng = np.random.default_rng([7, seed])
+    d, most = rng.integers(1, 4), rng.integers(1, 4)
+    X = rng.integers(-most, most + 1, (rng.integers(1, 8), d)).astype(float)
+    if seed % 3 == 0:
+        X = np.concatenate([X, -rng.integers(1, 4) * X[:2]])
+    if seed % 4 == 0 and d == 3:
+        X = np.concatenate([X, [[1.0, 0.0, 2.0], [0.0, 1.0, 2.0], [-1.0, -1.0, -4.0]]])
+    if seed % 5 == 0:
+        X = X @ rng.integers(-2, 3, (d, d))
+    every, closed = check_faces(X)
+    assert closed.n_patterns == len(every)
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (4, 3)])
+def test_faces_of_opposite_rows_in_general_position_against_brute_force(shape):
+    half = np.random.default_rng(3).standard_normal(shape)
+    check_faces(np.concatenate([half, -4 * half[:3], 2 * half[:1]]))
+    check_faces(np.concatenate([half, -half]))
+
+
+@pytest.mark.parametrize("entry", [1e-300, 1e-17, 1e-16, 1e-15, 5e-15, 8e-15, 1e-14, 1.2e-14, 1e-13, 1e-12, 1e-6])
+def test_a_row_beside_a_flat_is_not_on_it(entry):
+    X = np.array([[1.0, 0.0], [-1.0, 0.0], [1.0, -entry], [0.0, 1.0]])
+    patterns, _ = face_patterns(X, enumerate_patterns(X))
+    every, strict = every_pattern(X)
+    found = {tuple(row) for row in patterns.tolist()}
+    assert found == every - strict and (True, True, False, True) in found
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("n", [30, 40, 60])
+def test_in_general_position_only_the_gate_of_zero_is_on_a_face(n, seed):
+    X = np.random.default_rng(seed).standard_normal((n, 3))
+    listed = enumerate_patterns(X)
+    closed = with_faces(X, listed)
+    assert listed.complete and listed.resolution == 0 and listed.n_patterns == count_patterns(n, 3)
+    assert not listed.patterns.all(axis=0).any()
+    patterns, gates = face_patterns(X, listed)
+    assert patterns.all() and gates.tolist() == [[0.0, 0.0, 0.0]]
+    assert closed.n_patterns == listed.n_patterns + 1 and len(closed.faces) == 1
+
+
+def test_positive_data_have_no_faces():
+    X = np.abs(np.random.default_rng(0).standard_normal((30, 3)))
+    assert len(face_patterns(X, enumerate_patterns(X))[0]) == 0
+
+
+def test_the_flats_of_opposite_rows_are_counted():
+    """20 planes in general position, all of them with rows on either side: 20 planes of 2 * 19 cells, 190 lines."""
+    half = np.random.default_rng(1).standard_normal((20, 3))
+    X = np.concatenate([half, -half])
+    listed = enumerate_patterns(X)
+    assert len(face_patterns(X, listed)[0]) == 20 * 38 + 190 * 2 + 1
+    with pytest.raises(ValueError, match="more than 1,000 activation patterns of gates on the hyperplanes"):
+        face_patterns(X, listed, max_patterns=1000)
+
+
+def test_faces_keep_a_time_limit():
+    half = np.random.default_rng(1).integers(-9, 9, (20, 4))
+    rows = integer_rows(np.concatenate([half, -half]).astype(float))
+    for loop in (
+        lambda: list(positive_flats(rows, True)),
+        lambda: list(positive_flats(rows, False)),
+        lambda: list(cells_of(rows)),
+    ):
+        with pytest.raises(OutOfTime), Budget(0.0, slack=0.0):
+            loop()
+
+
+def test_faces_of_some_samples_and_of_unions():
+    X = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [1.0, 1.0]])
+    closed = with_faces(X, enumerate_patterns(X))
+    keep = np.array([0, 1, 4, 4])
+    part = closed.rows(keep, X[keep])
+    every, _ = every_pattern(X[keep])
+    assert {tuple(row) for row in part.closed_patterns.tolist()} == every
+    both = sample_patterns(X, 3, random_state=0).union(closed)
+    assert np.array_equal(both.faces, closed.faces)
+
+
+def test_the_resolution_is_that_of_all_rows_that_are_taken_for_one():
+    """Rows one step of rounding apart from each other are many steps apart in the end."""
+    k, error = 30, 1e-13
+    angles = 0.3 + SAME * error * np.arange(k)
+    X = np.concatenate([np.column_stack([np.cos(angles), np.sin(angles)]), [[-1.0, 1.0]]])
+    part = arrangements._essential(X, np.zeros(k + 1, dtype=np.uint64), np.full(k + 1, error))
+    assert len(part.normals) == 2
+    assert 0.99 * (k - 1) * SAME * error < part.resolution < 1.01 * (k - 1) * SAME * error
+
+
+@pytest.mark.parametrize("d", [3, 10, 100, 1000])
+def test_signs_are_sure_for_the_number_of_features(d):
+    """One by one, d terms below half a unit in the last place are lost: the sum is positive, the true one is not."""
+    small = -EPS / 5
+    gate = np.array([1.0] + [small] * d + [-(1.0 - round(d / 10) * EPS)])
+    computed = 0.0
+    for term in gate:
+        computed += term
+    exact = sum(Fraction(term) for term in gate)
+    assert computed >= 0 > exact
+    X, gates = np.ones((1, d + 2)), gate[:, None]
+    assert not arrangements._clear(X, gates, np.array([[computed]])).any()
+    assert arrangements._clear(X, gates, np.array([[10 * EPS * d]])).all()

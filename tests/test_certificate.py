@@ -8,7 +8,7 @@ from programs import listing
 from scipy.optimize import linprog, minimize, nnls
 from scipy.special import expit, logsumexp, softmax, xlogy
 
-from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns
+from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, arrangements, enumerate_patterns
 from convexnn.certificate import Certificate, certify_listed
 from convexnn.graded import Graded, task_of
 from convexnn.losses import LogLoss, Squared
@@ -332,3 +332,45 @@ def test_rounding_does_not_make_a_gap_negative():
     certificate = Certificate(1.0, 1.0 + 1e-16, "global", "", np.zeros(1), 1.0, 1, "")
     assert certificate.gap == 0.0 and certificate.relative_gap == 0.0
     assert Certificate(1.0, 1.0 + 1e-9, "global", "", np.zeros(1), 1.0, 1, "").gap == 0.0
+
+
+GATED = dict(activation="gated_relu", hidden_bias="none", patterns="exact")
+
+
+@pytest.mark.parametrize("entry", [1e-300, 1e-16, 1e-15, 5e-15, 8e-15, 1e-14, 1.2e-14, 1e-13, 1e-9])
+def test_a_gate_on_a_flat_that_a_row_is_beside(entry):
+    X, y = np.array([[1.0, 0.0], [-1.0, 0.0], [1.0, -entry], [0.0, 1.0]]), np.array([3.0, -3.0, -3.0, 0.0])
+    root = np.sqrt(2.5) * np.eye(2)[:1]
+    network = Network(root, np.zeros(1), root[0, :1], 0.0, np.eye(2)[1:], np.zeros(1))
+    assert np.isclose(network.objective(X, y, 1.0, Squared()), 7.25)
+    certificate = ConvexReLURegressor(1.0, fit_intercept=False, **GATED).fit(X, y).certificate_
+    if certificate.scope == "global":
+        assert certificate.lower_bound <= 7.25 and certificate.verify(X, y) <= 7.25
+    assert certificate.scope == "global" or entry not in (1e-14, 1.2e-14)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_opposite_rows_of_other_lengths(seed):
+    """x and -3 x lie on one hyperplane; divided by the root mean square of the data they may not."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-4, 5, (4, 2)).astype(float)
+    X = np.concatenate([X, -3 * X[:2]])
+    y = rng.standard_normal(6)
+    model = ConvexReLURegressor(0.1, tol=1e-8, fit_intercept=False, **GATED).fit(X, y)
+    certificate = model.certificate_
+    assert certificate.scope == "global" and certificate.relative_gap <= 1e-7
+    assert np.isclose(certificate.verify(X, y), certificate.lower_bound, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [30, 40, 60])
+def test_a_gated_fit_without_biases_is_complete(n, monkeypatch):
+    rng = np.random.default_rng([n, 1])
+    X, y = rng.standard_normal((n, 3)), rng.standard_normal(n)
+    calls, real = [], arrangements.face_patterns
+    monkeypatch.setattr(arrangements, "face_patterns", lambda *a, **k: calls.append(1) or real(*a, **k))
+    model = ConvexReLURegressor(1.0, **GATED).fit(X, y)
+    assert len(calls) == 1
+    assert model.arrangement_.n_patterns == n * (n - 1) + 3
+    assert model.certificate_.scope == "global" and model.certificate_.relative_gap <= 1e-4
+    # Of all patterns, from the data: this list is about all gates.
+    assert np.isclose(model.certificate_.verify(X, y), model.certificate_.lower_bound, rtol=1e-9)

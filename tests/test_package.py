@@ -15,6 +15,7 @@ ROOT = Path(convexnn.__file__).parent
 ORDER = [
     "files",
     "budget",
+    "exact",
     "arrangements",
     "cones",
     "scenario",
@@ -62,7 +63,8 @@ ORDER = [
 #: Narrower than the order.
 ONLY = {
     "budget": set(),
-    "arrangements": {"budget"},
+    "exact": {"budget"},
+    "arrangements": {"budget", "exact"},
     "cones": {"budget"},
     "scenario": {"arrangements", "cones"},
     "free_cones": {"budget", "cones"},

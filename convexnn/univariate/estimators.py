@@ -51,7 +51,7 @@ class Ramps(Enumeration):
         if task.X.shape[1] != 1 or task.skip is None or not task.fit_intercept:
             raise ValueError("evidence by ramps must be about one feature with a skip connection and an intercept.")
 
-    def check(self, X: NDArray, t: NDArray) -> float:
+    def check(self, X: NDArray, t: NDArray, data: NDArray | None = None) -> float:
         """The largest price, max_j sum_i t_i (x_i - x_j)_+ in either direction, from the data alone, rounded upwards.
 
         A ramp at an end is linear on the data, and its price zero.
