@@ -15,7 +15,7 @@ from convexnn.cells import ONE_NEURON, Cells
 from convexnn.cones import project_onto_cones
 from convexnn.network import Network, clusters
 from convexnn.penalties import FreeBiasConeGroupLasso
-from convexnn.pricing import SPREAD, Peaks, spread
+from convexnn.pricing import SPREAD, Effort, Peaks, spread
 from convexnn.problem import Problem
 from convexnn.solvers import Newton
 from convexnn.sparse_cones import sparse_norms, support
@@ -28,7 +28,7 @@ TINY = 1e-8
 # Relative gap over the neurons' cells that Newton's method is asked for, and prices that are above alpha by rounding.
 ACCURACY, ROUNDING = 1e-11, 1e-8
 # Random starts, perturbed vectors and generations of the searches over all patterns.
-EFFORT = (1000, 100, 30)
+EFFORT = Effort(n_random=1000, n_moved=100, n_generations=30)
 
 
 def optimal_neurons(
@@ -135,7 +135,7 @@ def _solve(problem: Problem, cells: Cells, listed: Arrangement | None, rng) -> t
             neurons = cells.take(np.flatnonzero(cells.alive))
             dual = 2 * neurons.output + (neurons.sign < 0)
             known = Peaks(neurons.patterns, neurons.V, np.full(neurons.V.shape, -1), dual)
-            peaks = find(task, theta, known, (*EFFORT, rng))[0]
+            peaks = find(task, theta, known, EFFORT, rng)[0]
             output, negative = np.divmod(peaks.dual, 2)
             looked_at = Cells(peaks.patterns, 1.0 - 2.0 * negative, output, np.zeros_like(peaks.V))
             n_patterns = len(peaks.patterns)

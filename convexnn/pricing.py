@@ -135,6 +135,28 @@ def _slope(lifted, weighted, U, band, smooth):
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much a search looks at.
+
+    Attributes
+    ----------
+    n_random : int
+        Fresh random starts for each dual variable.
+    n_moved : int
+        Vectors that are moved in a generation, at least.
+    n_generations : int
+        Generations.
+    climb_from : float
+        Share of alpha below which no climb begins.
+    """
+
+    n_random: int
+    n_moved: int
+    n_generations: int
+    climb_from: float = -np.inf
+
+
+@dataclass(frozen=True)
 class Peaks:
     """Cells, vectors V of them with the price as length, dearest first.
 

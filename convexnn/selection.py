@@ -17,7 +17,7 @@ from convexnn.adaptive import find
 from convexnn.certificate import Certificate
 from convexnn.network import Network
 from convexnn.path import estimator_for
-from convexnn.pricing import SPREAD, no_peaks
+from convexnn.pricing import SPREAD, Effort, no_peaks
 from convexnn.task import Task
 from convexnn.training import Fit
 
@@ -483,8 +483,8 @@ def neuron_levels(fit: Fit, task: Task) -> tuple[NDArray, NDArray]:
     each = (network.hidden_weights, network.hidden_biases[:, None], output)
     sizes = np.count_nonzero(np.column_stack(each), axis=1)
     if task.neuron.activation.cones:
-        effort = (200, 60, 1, np.random.default_rng(0))
-        peaks, prices, V, _ = find(task, fit.certificate.theta, no_peaks(task.rows), effort)
+        effort, rng = Effort(n_random=200, n_moved=60, n_generations=1), np.random.default_rng(0)
+        peaks, prices, V, _ = find(task, fit.certificate.theta, no_peaks(task.rows), effort, rng)
         chosen = peaks.apart(len(prices), SPREAD[:2])
         below = chosen[prices[chosen] < (1 - 1e-3) * fit.alpha]
         levels = np.concatenate([levels, prices[below]])

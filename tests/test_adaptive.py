@@ -11,9 +11,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import convexnn.adaptive as adaptive
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
-from convexnn.adaptive import descend, search_alpha_max, solve_adaptively
+from convexnn.adaptive import search_alpha_max, solve_adaptively
 from convexnn.arrangements import enumerate_patterns
 from convexnn.cells import Cells
+from convexnn.descent import descend
 from convexnn.design import Design
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network

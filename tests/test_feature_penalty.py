@@ -12,11 +12,12 @@ from sklearn.feature_selection import SelectFromModel
 from sklearn.pipeline import make_pipeline
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, audit, certify, enumerate_patterns, polish
-from convexnn import adaptive as adaptive_module
-from convexnn.adaptive import descend, find, search_alpha_max
+from convexnn import descent as descent_module
+from convexnn.adaptive import find, search_alpha_max
+from convexnn.descent import descend
 from convexnn.losses import LOSSES
 from convexnn.neuron import ACTIVATIONS, Neuron
-from convexnn.pricing import ascend, no_peaks
+from convexnn.pricing import Effort, ascend, no_peaks
 from convexnn.problem import Problem
 from convexnn.solvers import SOLVERS
 
@@ -240,9 +241,8 @@ def test_prices_by_brute_force(seed):
         program = cp.Problem(cp.Maximize((pattern * t) @ X @ u), [inside, cp.norm(u) + mu @ cp.abs(u) <= 1])
         program.solve(solver="CLARABEL")
         highest = max(highest, program.value)
-    effort = (100, 30, 3, np.random.default_rng(0))
     task = task_of_rows(X, t, LOSSES["squared"](), feature_penalty=mu)
-    peaks, prices, V, _ = find(task, t, no_peaks(X), effort)
+    peaks, prices, V, _ = find(task, t, no_peaks(X), Effort(100, 30, 3), np.random.default_rng(0))
     prices, V = prices[peaks.dual == 0], V[peaks.dual == 0]
     assert np.isclose(prices.max(initial=0.0), highest, atol=1e-6)
     for price, v in zip(prices, V):
@@ -277,13 +277,13 @@ def test_gradient_of_the_descent(loss, monkeypatch):
         seen.update(objective=objective, begin=begin)
         return minimize(objective, begin, **options)
 
-    minimize = adaptive_module.minimize
-    monkeypatch.setattr(adaptive_module, "minimize", spy)
+    minimize = descent_module.minimize
+    monkeypatch.setattr(descent_module, "minimize", spy)
     task = task_of_rows(rows, y, loss, feature_penalty=np.array([0.3, 5.0, 0.0]))
     descend(task, 0.2, np.random.default_rng(0), n_neurons=4)
     single = seen["objective"]
     # Differences of values need double precision.
-    monkeypatch.setattr(adaptive_module, "in_single_precision", lambda X: X)
+    monkeypatch.setattr(descent_module, "in_single_precision", lambda X: X)
     blocks = descend(task, 0.2, np.random.default_rng(0), n_neurons=4)
     p = np.abs(seen["begin"]) + 0.1
     assert np.isclose(single(p)[0], seen["objective"](p)[0], rtol=1e-6)

@@ -38,6 +38,8 @@ ORDER = [
     "graded",
     "solvers",
     "pricing",
+    "fusion",
+    "descent",
     "trees",
     "branching",
     "squares",
@@ -88,7 +90,11 @@ ONLY = {
     "charges": {"branching", "pricing", "sparse_cones", "trees"},
     "polytope": set(),
     "progress": set(),
-    "adaptive": {"budget", "cells", "penalties", "pricing", "problem", "result", "task"},
+    "fusion": {"budget", "cells", "problem"},
+    "descent": {"budget", "cells", "pricing", "task"},
+    "adaptive": {
+        *("budget", "cells", "descent", "fusion", "penalties", "pricing", "problem", "result", "task"),
+    },
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 #: Optional or heavy: never loaded by `import convexnn`.
