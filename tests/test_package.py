@@ -234,3 +234,52 @@ def test_all_is_sorted_and_complete():
 
 def test_version():
     assert convexnn.__version__.count(".") == 2
+
+
+#: Words by which a condition asks for an option, and how many conditions on it the package has at most. A class that
+#: decides for itself needs none: the numbers only get smaller.
+CONDITIONS = {
+    "activation": ({"activation", "gated", "cones", "gate_weights"}, 69),
+    "hidden_bias": ({"hidden_bias", "free_bias", "has_bias"}, 61),
+    "n_outputs": ({"n_outputs", "C"}, 33),
+    "feature_penalty": ({"feature_penalty", "mu"}, 34),
+    "skip": ({"skip", "skip_connection", "skip_weights"}, 33),
+    "loss": ({"smooth", "target", "lipschitz"}, 54),
+}
+#: Functions whose body, without its docstring, is longer than this many lines.
+LINES, LONG = 80, {"_cross_validate", "_solve", "optimal_set", "select_feature_penalty", "_parser", "_fit"}
+
+
+def conditions(tree):
+    """The names and texts in each condition."""
+    for node in ast.walk(tree):
+        tests = [node.test] if isinstance(node, ast.If | ast.IfExp | ast.While) else []
+        for test in tests + (node.ifs if isinstance(node, ast.comprehension) else []):
+            words = set()
+            for part in ast.walk(test):
+                names = [getattr(part, name, None) for name in ("attr", "id", "value")]
+                words |= {name for name in names if isinstance(name, str)}
+            yield words
+
+
+@pytest.mark.parametrize("option", CONDITIONS)
+def test_conditions_on_options_only_get_fewer(option):
+    words, most = CONDITIONS[option]
+    counts = {p.name: sum(bool(found & words) for found in conditions(ast.parse(p.read_text()))) for p in MODULES}
+    assert sum(counts.values()) <= most, {name: count for name, count in counts.items() if count}
+
+
+def test_conditions_are_counted():
+    tree = ast.parse("if self.skip is None and x:\n    y = 1 if n_outputs > 1 else [k for k in z if k == 'free_bias']")
+    assert sorted(map(sorted, conditions(tree))) == [["free_bias", "k"], ["n_outputs"], ["self", "skip", "x"]]
+
+
+def test_functions_fit_on_a_screen():
+    found = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+                if node.end_lineno - first.lineno >= LINES:
+                    found.add(node.name)
+    assert found <= LONG
