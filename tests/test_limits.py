@@ -198,13 +198,14 @@ def test_an_interrupt_at_any_moment_keeps_what_there_is(name):
     before = signal.signal(signal.SIGALRM, fire)
     try:
         for delay in 0.02 * 2.0 ** np.arange(6):
-            start = time.perf_counter()
+            # Of the processor: others may be using the machine.
+            start = time.process_time()
             signal.setitimer(signal.ITIMER_REAL, delay)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 found = jobs[name]()
             signal.setitimer(signal.ITIMER_REAL, 0)
-            assert time.perf_counter() - start < delay + 1 + BUSY
+            assert time.process_time() - start < delay + 1 + BUSY
             if hasattr(found, "result_"):
                 assert found.result_.status in ("interrupted", "optimal")
                 assert found.certificate_.objective <= best_constant(found, y) * (1 + 1e-9)
