@@ -311,7 +311,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         """Fits over listed patterns or over all, each with its progress line, on distinct rows."""
         rows, adaptive, listed = data.task.rows, self.patterns == "adaptive", None
         if self.patterns == "auto" and data.task.neuron.activation.cones and self._solver_name(data) == "newton":
-            adaptive = least_count(rows) > self.n_patterns
+            adaptive = least_count(rows, self.n_patterns) > self.n_patterns
             if not adaptive:
                 try:
                     listed = enumerate_patterns(rows)
@@ -555,7 +555,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         exact = self.patterns == "exact"
         if self.patterns == "auto":
-            exact = least_count(rows) <= self.n_patterns
+            exact = least_count(rows, self.n_patterns) <= self.n_patterns
         if exact:
             try:
                 return self._every_pattern(data.task)
@@ -873,10 +873,13 @@ def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[
     return result
 
 
-def least_count(rows: NDArray) -> int:
-    """The number of activation patterns, or a lower bound of it where there is no time for the rank of all rows."""
+def least_count(rows: NDArray, enough: int) -> int:
+    """The number of activation patterns, or a lower bound of it where that is enough, or all there is time for."""
     # The rank of some rows is no larger than that of all.
-    return count_patterns(len(rows), rank_of(rows if affordable(4.0 * rows.size * min(rows.shape)) else rows[:50]))
+    least = count_patterns(len(rows), rank_of(rows[:50]))
+    if least > enough or not affordable(4.0 * rows.size * min(rows.shape)):
+        return least
+    return count_patterns(len(rows), rank_of(rows))
 
 
 def scale_factor(X: NDArray) -> float:
