@@ -1,5 +1,6 @@
 """Two-layer ReLU networks trained as convex programs, with a certificate of how far they are from optimal."""
 
+from convexnn._version import __version__ as __version__
 from convexnn.arrangements import Arrangement, count_patterns, enumerate_patterns, patterns_of, sample_patterns
 from convexnn.audit import Audit, audit, network_from, polish
 from convexnn.certificate import Certificate, certify
@@ -15,8 +16,6 @@ from convexnn.scenario import ScenarioBound, scenario_bound
 from convexnn.selection import FeatureSelection, Selection, select_alpha, select_feature_penalty
 from convexnn.training import FeatureScaleWarning
 from convexnn.univariate import ReLUSplineRegressor, ReLUSplineRegressorCV, spline_path
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Arrangement",

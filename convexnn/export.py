@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
+from convexnn._version import __version__
 from convexnn.certificate import Certificate
 from convexnn.files import replacing
 from convexnn.losses import Loss, get_loss
@@ -458,8 +459,6 @@ def _names(network: Network, feature_names: ArrayLike | None) -> list[str] | Non
 
 def _metadata(network: Network, facts: dict[str, Any]) -> dict[str, str]:
     """Facts as text; a loss by its name, with its parameters beside it, a certificate by what it states."""
-    from convexnn import __version__
-
     facts = {"convexnn_version": __version__, "hidden_bias": network.hidden_bias} | facts
     loss, certificate = facts.get("loss"), facts.get("certificate")
     if isinstance(certificate, Certificate):

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import convexnn
 ROOT = Path(convexnn.__file__).parent
 #: A module may import only modules to its left.
 ORDER = [
+    "_version",
     "files",
     "budget",
     "exact",
@@ -64,6 +66,7 @@ ORDER = [
 ]
 #: Narrower than the order.
 ONLY = {
+    "_version": set(),
     "budget": set(),
     "exact": {"budget"},
     "arrangements": {"budget", "exact"},
@@ -234,6 +237,10 @@ def test_all_is_sorted_and_complete():
 
 def test_version():
     assert convexnn.__version__.count(".") == 2
+    # Packaging reads the file; the citation has a copy.
+    stated = re.findall(r'^__version__ = "(.*)"$', (ROOT / "_version.py").read_text(), re.MULTILINE)
+    assert stated == [convexnn.__version__]
+    assert f"\nversion: {convexnn.__version__}\n" in (ROOT.parent / "CITATION.cff").read_text()
 
 
 #: Words by which a condition asks for an option, and how many conditions on it the package has at most. A class that
