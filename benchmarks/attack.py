@@ -456,7 +456,7 @@ def _moved(case, certificate, rounding):
             (
                 output,
                 sign,
-                replace(proof, bound=proof.check(graded.normal.task.rows, sign * moved / graded.units.theta)),
+                replace(proof, bound=proof.check(graded, sign * moved / graded.units.theta)),
             )
             for output, sign, proof in certificate.evidence
         )

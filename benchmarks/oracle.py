@@ -581,7 +581,8 @@ class Descent(Oracle):
 
         def parts(p):
             W, b, a, c, s = (part.reshape(like.shape) for part, like in zip(np.split(p, cuts), start))
-            skip = (null["s"].reshape(d, C) + size * s / unit[:, None]) if one.skip else np.zeros((d, C))
+            linear = 0.0 if null["s"] is None else null["s"].reshape(d, C)
+            skip = (linear + size * s / unit[:, None]) if one.skip else np.zeros((d, C))
             return W / unit, b * (one.hidden_bias != "none"), size * a, null["c"] + size * c * one.intercept, skip
 
         def value(p):

@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import svd
 
 from convexnn.budget import check
-from convexnn.exact import as_bools, as_floats, cells_of, distinct, independent_columns, integer_rows, positive_flats
 
 # Directions of the data with singular values below this share of the largest are no coordinates of a sample of gates.
 PARALLEL_TOL = 1e-10
@@ -101,10 +100,10 @@ class Arrangement:
                 "a ones column in X needs a last row of gate biases."
             )
         packed = np.empty((gates.shape[1], (len(X) + 7) // 8), dtype=np.uint8)
-        for rows in _batches(gates.shape[1], len(X)):
+        for rows in batches(gates.shape[1], len(X)):
             check()
             packed[rows] = np.packbits((X @ gates[:, rows] >= 0).T, axis=1)
-        first = _first_of_each(packed)
+        first = first_of_each(packed)
         return cls(packed[first], gates[:, first], len(X), complete)
 
     @property
@@ -141,7 +140,7 @@ class Arrangement:
         """
         if X.shape != (self.n_samples, len(self.gates)) or (self.complete and self.fingerprint != _fingerprint(X)):
             return False
-        for part in _batches(self.n_patterns, self.n_samples):
+        for part in batches(self.n_patterns, self.n_samples):
             side, gates = X @ self.gates[:, part], self.gates[:, part]
             differ = (side >= 0) != np.unpackbits(self.packed[part], axis=1, count=len(X)).view(bool).T
             if np.any(differ & (np.abs(side) > 1e-12 * np.linalg.norm(X) * np.linalg.norm(gates, axis=0))):
@@ -165,12 +164,12 @@ class Arrangement:
         """
         patterns = self.patterns[keep]
         packed = np.packbits(patterns.T, axis=1)
-        first = _first_of_each(packed)
+        first = first_of_each(packed)
         fingerprint = _fingerprint(X) if self.complete else ""
         gates, faces = self.gates[:, first], self.faces
         if faces is not None:
             faces = np.packbits(self._unpacked(faces)[:, keep], axis=1)
-            faces = faces[_first_of_each(faces)]
+            faces = faces[first_of_each(faces)]
         return Arrangement(packed[first], gates, len(patterns), self.complete, fingerprint, self.resolution, faces)
 
     def union(self, other: Arrangement) -> Arrangement:
@@ -187,7 +186,7 @@ class Arrangement:
             Complete if either list was.
         """
         packed = np.concatenate([self.packed, other.packed])
-        first = _first_of_each(packed)
+        first = first_of_each(packed)
         gates = np.concatenate([self.gates, other.gates], axis=1)[:, first]
         whole = self if self.complete else other
         return replace(whole, packed=packed[first], gates=gates)
@@ -318,103 +317,16 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = MAX_PATTERNS) -> Arr
     gates /= _positive(np.linalg.norm(gates, axis=1, keepdims=True))
     packed = np.empty((len(gates), (n_samples + 7) // 8), dtype=np.uint8)
     wrong, some = len(keys) - len(np.unique(keys)), rows.any(axis=1)
-    for part in _batches(len(gates), n_samples):
+    for part in batches(len(gates), n_samples):
         check()
         side = X @ gates[part].T
         active = side >= 0
         packed[part] = np.packbits(active.T, axis=1)
         wrong += int(np.count_nonzero(weights @ active != keys[part]))
-        wrong += int(np.count_nonzero(~_clear(X[some], gates[part].T, side[some])))
+        wrong += int(np.count_nonzero(~sign_is_sure(X[some], gates[part].T, side[some])))
     if wrong:
         raise _thin_cells(f"{wrong} seen")
     return Arrangement(packed, gates.T, n_samples, True, _fingerprint(X), resolution * condition)
-
-
-def face_patterns(
-    X: NDArray, arrangement: Arrangement, *, max_patterns: int = MAX_PATTERNS
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """The patterns X u >= 0 of vectors u on hyperplanes that no vector off them has, and such a u for each.
-
-    A vector on a flat can leave it for a side where all rows of the flat are positive, and has the pattern of a cell
-    then, unless a positive combination of some of these rows is zero: opposite rows, or three in a plane around the
-    origin. So only flats count of which all rows are in such combinations. They are found, and the cells of the other
-    rows on them, in exact arithmetic. With a ones column there are none.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-        The data.
-    arrangement : Arrangement
-        Its list of patterns off the hyperplanes.
-    max_patterns : int, default=1_000_000
-        Refuse to list more.
-
-    Returns
-    -------
-    patterns : bool array of shape (n_patterns, n_samples)
-        Including that of u = 0, unless it is listed.
-    gates : array of shape (n_patterns, n_features)
-        Rounded: their products with rows that they lie on may differ from zero.
-
-    Raises
-    ------
-    ValueError
-        When there are more than max_patterns.
-    """
-    strict = _strict_patterns(X, arrangement)
-    if np.any(np.unpackbits(strict, axis=1, count=len(X)).all(axis=1)):
-        return np.zeros((0, len(X)), dtype=bool), np.zeros((0, X.shape[1]))
-    rows = integer_rows(X)
-    columns = independent_columns(rows)
-    rows = [tuple(row[j] for j in columns) for row in rows]
-    # As many cells as in general position are in general position.
-    generic = len(strict) >= count_patterns(len(distinct(rows).normals), len(columns))
-    found: dict[int, list[float]] = {}
-    for restriction in positive_flats(rows, generic):
-        for pattern, inside in cells_of(restriction.rows):
-            found[pattern] = as_floats(restriction.lift(inside))
-        if len(found) > max_patterns:
-            raise ValueError(
-                f"X has more than {max_patterns:,} activation patterns of gates on the hyperplanes of samples; give "
-                "the gates a bias, or list a part of them: in the estimators patterns='sampled'."
-            )
-    found.setdefault((1 << len(X)) - 1, [0.0] * len(columns))
-    gates = np.zeros((len(found), X.shape[1]))
-    gates[:, columns] = list(found.values())
-    return as_bools(list(found), len(X)), gates
-
-
-def with_faces(X: NDArray, arrangement: Arrangement, *, max_patterns: int = MAX_PATTERNS) -> Arrangement:
-    """A complete list with the patterns of gates that are open on hyperplanes that they lie on.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-        The data.
-    arrangement : Arrangement
-        Their complete list of patterns off the hyperplanes.
-    max_patterns : int, default=1_000_000
-        Refuse to list more of the others.
-
-    Returns
-    -------
-    arrangement : Arrangement
-        ``faces`` are all of them. Those with gates whose products with the samples have no rounding errors, or too
-        small ones to matter, are in the list.
-
-    Raises
-    ------
-    ValueError
-        When there are more than max_patterns.
-    """
-    patterns, rows = face_patterns(X, arrangement, max_patterns=max_patterns)
-    gates, packed, sure = rows.T, np.packbits(patterns, axis=1), np.zeros(len(patterns), dtype=bool)
-    for part in _batches(len(patterns), len(X)):
-        side = X @ gates[:, part]
-        certain = _clear(X, gates[:, part], side) | _without_rounding(X, gates[:, part])
-        sure[part] = np.all(certain & ((side >= 0) == patterns[part].T), axis=0)
-    listed = arrangement.union(Arrangement(packed[sure], gates[:, sure], len(X)))
-    return replace(listed, faces=packed)
 
 
 def rank_of(X: NDArray) -> int:
@@ -547,41 +459,11 @@ def _fingerprint(X: NDArray) -> str:
     return sha256(np.ascontiguousarray(X, dtype=float).tobytes()).hexdigest()
 
 
-def _clear(X: NDArray, gates: NDArray, side: NDArray) -> NDArray[np.bool_]:
+def sign_is_sure(X: NDArray, gates: NDArray, side: NDArray) -> NDArray[np.bool_]:
     """Which products X @ gates, as computed, cannot have the wrong sign by rounding."""
     # Twice the rounding error of a sum of products; what is lost below the smallest numbers comes on top.
     error = EPS * (X.shape[1] + 2) * (np.abs(X) @ np.abs(gates)) + X.shape[1] * TINY
     return np.abs(side) > error
-
-
-def _without_rounding(X: NDArray, gates: NDArray) -> NDArray[np.bool_]:
-    """Which products X @ gates are exact in whatever order they are summed."""
-    lowest, of_gates = np.full((len(X), gates.shape[1]), np.inf), _lowest_digit(gates)
-    for j, digit in enumerate(_lowest_digit(X).T):
-        lowest = np.minimum(lowest, digit[:, None] + of_gates[j])
-    with np.errstate(divide="ignore"):
-        highest = np.log2(np.abs(X) @ np.abs(gates))
-    return (lowest > -1000) & (highest < lowest + 52)
-
-
-def _lowest_digit(values: NDArray) -> NDArray:
-    """Exponents of the last binary digit that is not zero; infinity for zero."""
-    mantissa, exponent = np.frexp(values)
-    digits = np.abs(mantissa * 2.0**53).astype(np.int64)
-    return np.where(digits > 0, np.log2(np.maximum(digits & -digits, 1)) + exponent - 53, np.inf)
-
-
-def _strict_patterns(X: NDArray, arrangement: Arrangement) -> NDArray[np.uint8]:
-    """The packed patterns of those gates that are on no hyperplane for certain, each once."""
-    some, found = X.any(axis=1), [np.zeros((0, (len(X) + 7) // 8), dtype=np.uint8)]
-    for part in _batches(arrangement.n_patterns, len(X)):
-        check()
-        gates = arrangement.gates[:, part]
-        side = X @ gates
-        strict = _clear(X[some], gates, side[some]).all(axis=0)
-        found.append(np.packbits((side >= 0)[:, strict].T, axis=1))
-    packed = np.concatenate(found)
-    return packed[_first_of_each(packed)]
 
 
 def _positive(lengths: NDArray) -> NDArray:
@@ -596,7 +478,7 @@ def _thin_cells(why: str) -> ValueError:
     )
 
 
-def _batches(n_columns: int, n_rows: int) -> list[slice]:
+def batches(n_columns: int, n_rows: int) -> list[slice]:
     """Column slices that keep a float64 block of n_rows rows near 4 MB."""
     size = max(1, 500_000 // max(n_rows, 1))
     return [slice(start, min(start + size, n_columns)) for start in range(0, n_columns, size)]
@@ -617,7 +499,7 @@ def as_one(key: NDArray[np.uint8]) -> NDArray:
     return np.ascontiguousarray(key).view(np.dtype((np.void, key.shape[1]))).ravel()
 
 
-def _first_of_each(packed: NDArray[np.uint8]) -> NDArray[np.intp]:
+def first_of_each(packed: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Ascending indices of the first occurrence of each distinct row."""
     return np.sort(np.unique(as_one(packed), return_index=True)[1])
 
@@ -770,7 +652,7 @@ def _cells(X: NDArray, weights: NDArray[np.uint64], errors: NDArray) -> tuple[ND
 def _closest(points: NDArray, normals: NDArray) -> NDArray:
     """min over the normals of |normal . point|, for each point, in batches."""
     least = np.empty(len(points))
-    for part in _batches(len(points), len(normals)):
+    for part in batches(len(points), len(normals)):
         check()
         side = points[part] @ normals.T
         least[part] = np.abs(side, out=side).min(axis=1)

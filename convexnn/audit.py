@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from convexnn import certificate as certificates
+from convexnn import proofs
 from convexnn.adaptive import solve_adaptively
 from convexnn.arrangements import patterns_of
 from convexnn.budget import STOPS, Budget, current
@@ -358,7 +358,7 @@ def audit(
         given: Any = dict(loss=the_loss, sample_weight=task.sample_weight, fit_intercept=fit_intercept, theta=theta)
         given |= dict(hidden_bias=kind, random_state=random_state)
         with budget:
-            certificate = certificates.certify(best, task.X, task.y, alpha=at, **given, **limit)
+            certificate = proofs.certify(best, task.X, task.y, alpha=at, **given, **limit)
         if certificate.scope == "global" and np.isfinite(certificate.lower_bound):
             bound = float(certificate.lower_bound)
     objective = value(network)
@@ -456,7 +456,7 @@ def _solution(balanced: Network, task: Task, alpha: float, tol: float, max_time:
     """The network of the convex program over the patterns of a balanced one."""
     units = Units.of(task)
     arrangement = patterns_of(balanced, task.X, hidden_bias=task.neuron.hidden_bias)
-    problem = Problem.listing(units.task(task), arrangement.patterns.T, alpha / units.alpha)
+    problem = Problem.listing(units.task(task), arrangement.patterns.T, units.level(alpha))
     solver = Newton(tol=tol, max_time=max_time) if task.smooth else CvxpySolver(tol=tol, max_time=max_time)
     result = solver.solve(problem, coef_of(units.neurons(balanced), problem))
     return _pruned(network_of(problem, result.coef, result.intercept), units, task.X)
@@ -482,7 +482,7 @@ def _improved(
     solver = (Newton if task.smooth else CvxpySolver)(tol=tol, max_time=max_time)
     cells = Cells.of_network(units.neurons(network), normal.rows, task.neuron)
     rng = np.random.default_rng(random_state)
-    problem, result, _ = solve_adaptively(normal, alpha / units.alpha, solver, cells, rng)
+    problem, result, _ = solve_adaptively(normal, units.level(alpha), solver, cells, rng)
     found = network_of(problem, result.coef, result.intercept)
     return _pruned(found, units, task.X), units.theta * result.theta
 

@@ -26,14 +26,15 @@ from convexnn.audit import audit, network_in
 from convexnn.cross_validation import ConvexReLUClassifierCV, ConvexReLURegressorCV
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.export import PROBABILISTIC, save_safetensors, to_onnx, to_sklearn, to_torch
+from convexnn.feature_scales import FeatureScaleWarning
 from convexnn.files import check_writable, read_arrays, replacing
+from convexnn.fits import how_it_ended
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
 from convexnn.neuron import ACTIVATIONS
 from convexnn.path import relu_path
 from convexnn.result import relative_gap
 from convexnn.solvers import SOLVERS
-from convexnn.training import FeatureScaleWarning, how_it_ended
 
 #: File extension of each format of ``export``.
 FORMATS = {"sklearn": ".joblib", "torch": ".pt", "onnx": ".onnx", "safetensors": ".safetensors"}

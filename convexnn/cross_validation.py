@@ -22,8 +22,9 @@ from threadpoolctl import threadpool_limits
 
 from convexnn.budget import Budget
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.fits import Fit
 from convexnn.path import check_alphas, path_of
-from convexnn.training import AUTO_ALPHA, Fit
+from convexnn.training import AUTO_ALPHA
 
 #: Fits in the folds stop at a gap of this share of the loss without neurons, ...
 ROUGH = 0.01

@@ -13,9 +13,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from convexnn.fits import Sample
 from convexnn.losses import LOSSES, get_loss
 from convexnn.task import check_weights
-from convexnn.training import Sample, TwoLayerNetwork
+from convexnn.training import TwoLayerNetwork
 
 
 class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):

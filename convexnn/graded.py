@@ -13,6 +13,8 @@ from math import fsum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from convexnn.arrangements import Arrangement, enumerate_patterns
+from convexnn.faces import with_faces
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 from convexnn.neuron import Neuron
@@ -54,14 +56,43 @@ class Graded:
     def of(cls, network: Network, task: Task, alpha: float, units: Units | None = None) -> Graded:
         """The grading of a network by a training problem that it is a candidate of (``task_of``)."""
         # Those of the distinct samples, as a fit has them: weights and repetitions come to the same.
-        units = Units.of(task.merged()[0]) if units is None else units
-        return cls(network, task, alpha, units, Problem.bare(units.task(task), alpha / units.alpha))
+        units = Units.of(task.merged[0]) if units is None else units
+        return cls(network, task, alpha, units, Problem.bare(units.task(task), units.level(alpha)))
 
-    @property
-    def data(self) -> NDArray:
-        """The rows that patterns are about: those of ``normal``, but for gated networks the data as they are. Numbers
-        near one are rounded, and gates on a hyperplane may lie beside it then."""
-        return self.normal.task.rows if self.task.neuron.activation.cones else self.task.rows
+    @cached_property
+    def distinct(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Where each distinct sample stands first, and the distinct sample of each sample."""
+        return self.task.merged[1:]
+
+    @cached_property
+    def listed(self) -> Arrangement:
+        """The list of all patterns of the distinct samples; ValueError where there is none that is complete."""
+        rows = self.normal.task.rows if self.task.neuron.activation.cones else self.task.rows
+        listed = self.complete(enumerate_patterns(rows[self.distinct[0]]))
+        if listed is None:
+            raise ValueError("X has rows that gates tell apart though they are one but for rounding; round the data.")
+        return listed
+
+    def complete(self, listed: Arrangement) -> Arrangement | None:
+        """A complete list of the patterns of the distinct samples as one of all patterns of these neurons, or None.
+
+        Gates tell rows apart that are one but for rounding, which moves the price of no ReLU. They are about the data
+        as they are: in numbers near one, which are rounded, gates on a hyperplane may lie beside it. What rounding
+        amounts to is known in units of the rows that were listed: with free biases, which have a center, these must be
+        those of ``normal``.
+        """
+        neuron, first = self.task.neuron, self.distinct[0]
+        if not neuron.activation.cones:
+            if listed.resolution > 0:
+                return None
+            if not neuron.has_bias and listed.faces is None:
+                return with_faces(self.task.rows[first], listed)
+        elif neuron.free_bias and listed.resolution > 0:
+            try:
+                return enumerate_patterns(self.normal.task.rows[first])
+            except ValueError:
+                return None
+        return listed
 
     @cached_property
     def objective(self) -> float:
@@ -134,10 +165,10 @@ class Graded:
             return -np.inf
         value = problem.task.dual_value(size * theta)
         moved = problem.task.dual_value(size * (theta - away)) if away.any() else value
-        # How steep the dual value is: y and theta / s for losses of y - z, the logarithm of a share that moves by more
-        # than 1e-17 for those of classes.
+        # How steep the dual value is: y and theta / s for losses of y - z, for those of classes the logarithm of a
+        # share, at most that of the smallest number there is.
         s = problem.task.sample_weight.reshape((-1,) + (1,) * (theta.ndim - 1))
-        steep = 40 * len(theta) ** 0.5 + np.linalg.norm(problem.task.y) + np.linalg.norm(theta / s)
+        steep = 750 * len(theta) ** 0.5 + np.linalg.norm(problem.task.y) + np.linalg.norm(theta / s)
         bound = min(value, moved) - abs(value - moved) - blur * steep
         if not np.isfinite(bound):
             return -np.inf

@@ -31,21 +31,23 @@ class Activation:
     ----------
     name : str
         Key of ACTIVATIONS.
-    signs : tuple of float
-        The signs of output weights that blocks are listed for: where weights are free, one is enough.
     cones : bool
         Whether weights are bound to the cone of their activation pattern; otherwise a gate of its own decides.
     """
 
     name: str
-    signs: tuple[float, ...]
     cones: bool
+
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """The signs of output weights that blocks are listed for: where weights are free, one is enough."""
+        return (1.0, -1.0) if self.cones else (1.0,)
 
 
 #: Every activation by name.
 ACTIVATIONS = {
-    "relu": Activation("relu", (1.0, -1.0), cones=True),
-    "gated_relu": Activation("gated_relu", (1.0,), cones=False),
+    "relu": Activation("relu", cones=True),
+    "gated_relu": Activation("gated_relu", cones=False),
 }
 
 

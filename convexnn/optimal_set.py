@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 from convexnn.arrangements import Arrangement, check_data, count_patterns, enumerate_patterns, patterns_of
 from convexnn.audit import network_from
 from convexnn.cells import ONE_NEURON, Cells
-from convexnn.certificate import MAX_LISTED
 from convexnn.conversion import find_patterns
 from convexnn.graded import task_of
 from convexnn.losses import Loss, get_loss
@@ -21,6 +20,7 @@ from convexnn.network import Network, clusters
 from convexnn.optimal_neurons import free_terms, match, optimal_neurons, unit_neurons
 from convexnn.polytope import DEPENDENT, Polytope
 from convexnn.problem import Problem
+from convexnn.proofs import MAX_LISTED
 from convexnn.result import relative_gap
 from convexnn.task import Task
 

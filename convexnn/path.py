@@ -13,11 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 from convexnn.certificate import Certificate
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.fits import Fit
 from convexnn.losses import LOSSES
 from convexnn.network import Network
 from convexnn.plots import PathDisplay
 from convexnn.result import Result
-from convexnn.training import Fit
 
 
 @dataclass(frozen=True, eq=False)

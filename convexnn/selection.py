@@ -15,11 +15,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 from convexnn.adaptive import find
 from convexnn.certificate import Certificate
+from convexnn.fits import Fit
 from convexnn.network import Network
 from convexnn.path import estimator_for
 from convexnn.pricing import SPREAD, Effort, no_peaks
 from convexnn.task import Task
-from convexnn.training import Fit
 
 #: A bracket this narrow, as a ratio of its ends, holds a jump of the count.
 NARROW = 1 + 1e-3

@@ -7,19 +7,13 @@ from numpy.typing import NDArray
 
 from convexnn.budget import check
 
-# Primes below 2^31, so that products fit into 64 bits; some are drawn for each rank.
-PRIMES = (
-    2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543, 2147483497,
-    2147483489, 2147483477, 2147483423, 2147483399, 2147483353, 2147483323, 2147483269, 2147483249,
-)  # fmt: skip
-
 
 def exact_rank(columns: NDArray, least: int) -> int:
     """The rank of a matrix, or a number above a limit as soon as the rank is.
 
     Every number is an integer times a power of two, so that elimination modulo a prime is exact. The rank modulo a
-    prime is never above the rank; it is below only for the few primes that divide every minor of that size, so the
-    largest of three is taken.
+    prime is never above the rank. It is below only where the prime divides every minor of that size, which of the 5e7
+    primes between 2^30 and 2^31 few can: the largest of three that are drawn at random is taken.
 
     Parameters
     ----------
@@ -39,8 +33,17 @@ def exact_rank(columns: NDArray, least: int) -> int:
     >>> exact_rank(np.array([[1.0, 1.0], [1.0, 1.0], [1e-25, 0.0]]), 1)
     2
     """
-    primes = np.random.default_rng().choice(PRIMES, 3, replace=False)
-    return max(_rank_modulo(columns, int(p), least) for p in primes)
+    rng = np.random.default_rng()
+    return max(_rank_modulo(columns, _draw_prime(rng), least) for _ in range(3))
+
+
+def _draw_prime(rng: np.random.Generator) -> int:
+    """A random prime between 2^30 and 2^31, so that products of two remainders fit into 64 bits."""
+    divisors = np.arange(3, 2**15.5, 2, dtype=np.int64)
+    while True:
+        candidate = int(rng.integers(2**29, 2**30)) * 2 + 1
+        if (candidate % divisors).all():
+            return candidate
 
 
 def _rank_modulo(columns: NDArray, p: int, least: int) -> int:

@@ -174,6 +174,7 @@ class Task:
         """The rows without a ones column, shape (n_samples, n_features)."""
         return self.rows[:, : self.rows.shape[1] - self.neuron.has_bias]
 
+    @cached_property
     def merged(self) -> tuple[Task, NDArray[np.intp], NDArray[np.intp]]:
         """The task in which equal samples are one, so that neither repetitions nor the order of samples matter.
 

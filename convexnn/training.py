@@ -11,12 +11,11 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -25,30 +24,29 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from convexnn.adaptive import least_alpha_max, search_alpha_max, solve_adaptively
 from convexnn.arrangements import (
     Arrangement,
-    count_patterns,
     enumerate_patterns,
     patterns_of,
-    rank_of,
     sample_patterns,
-    with_faces,
 )
 from convexnn.audit import network_from
-from convexnn.budget import STOPS, Budget, OutOfTime, affordable, current
+from convexnn.budget import STOPS, Budget, OutOfTime, current
 from convexnn.cells import Cells
-from convexnn.certificate import Certificate, certify_listed, is_quick, prove, proved
-from convexnn.conversion import coef_of, find_patterns, network_of
+from convexnn.conversion import coef_of, find_patterns
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
+from convexnn.faces import with_faces
+from convexnn.feature_scales import UNEVEN, FeatureScaleWarning, scale_factor
+from convexnn.fits import Fit, Prepared, Sample, best_network, how_it_ended, least_count, solve_without
 from convexnn.graded import Graded
-from convexnn.losses import Loss, get_loss
+from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.neuron import ACTIVATIONS, HIDDEN_BIASES, Neuron
 from convexnn.pricing import no_peaks
 from convexnn.problem import Problem
 from convexnn.progress import Progress, plain_entry
+from convexnn.proofs import certify_listed, is_quick, prove, proved
 from convexnn.result import REMEDIES, STATUSES, Result, relative_gap, untouched
 from convexnn.solvers import SOLVERS
 from convexnn.task import Task
-from convexnn.units import Units, without_dust
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -65,141 +63,8 @@ except ImportError:  # scikit-learn < 1.9: estimators have no set_callbacks
 AUTO_CONES = 5_000
 #: alpha="auto" is this share of alpha_max; docs/alpha.md has the table of test errors it was chosen by.
 AUTO_ALPHA = 0.01
-#: Features are said to differ in scale from this factor on. (A function of two features, R2 .98 where both have a
-#: standard deviation of 1: .94 at a factor of 10, .76 at 30, .55 at 100. Pixels of digits differ by 16.)
-UNEVEN = 100.0
 #: Blocks are left out of a fit on a path if no more than this share of them remains.
 WORTH_SCREENING = 0.7
-
-
-class FeatureScaleWarning(UserWarning):
-    """Features differ so much in scale that the weight decay makes light of the small ones: they want a StandardScaler.
-
-    ``warnings.simplefilter("ignore", FeatureScaleWarning)`` silences it.
-    """
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A network and all that is known of it, for one weight decay.
-
-    Attributes
-    ----------
-    alpha, alpha_max : float
-        Weight decay; smallest weight decay without neurons, over the listed or the searched patterns.
-    network : Network
-        Merged and pruned.
-    result : Result
-        Solution of the convex program, with the solver's history.
-    certificate : Certificate
-        Grade of ``network``.
-    arrangement : Arrangement
-        The patterns that were listed; those of the network after a search over all.
-    """
-
-    alpha: float
-    alpha_max: float
-    network: Network
-    result: Result
-    certificate: Certificate
-    arrangement: Arrangement
-
-    @property
-    def relative_gap(self) -> float:
-        """The gap that is told of a fit: the proved one, where only a search was made at least the one it found."""
-        return self.certificate.stated_gap
-
-    def is_short_of(self, tol: float) -> bool:
-        """Whether something ended the fit before its gap was within a tolerance; that of a proof may be wider."""
-        gaps = [self.relative_gap]
-        if self.certificate.scope == "global":
-            gaps.append(self.certificate.gap_found if self.certificate.n_searched else self.result.relative_gap)
-        return self.result.status != "optimal" and not any(gap <= tol for gap in gaps)
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Checked training data in the coding of a loss.
-
-    Attributes
-    ----------
-    X : array of shape (n_samples, n_features)
-        Features.
-    y : array of shape (n_samples,)
-        Targets in the coding of the loss.
-    loss : Loss
-        See convexnn.losses.
-    sample_weight : array of shape (n_samples,)
-        Non-negative factors of the losses.
-    class_weight : array of shape (n_samples,) or float
-        Further factors, by class.
-    n_outputs : int
-        Columns of the prediction.
-    """
-
-    X: NDArray
-    y: NDArray
-    loss: Loss
-    sample_weight: NDArray
-    class_weight: NDArray | float = 1.0
-    n_outputs: int = 1
-
-    @property
-    def weights(self) -> NDArray:
-        """The factors of the losses, shape (n_samples,)."""
-        return self.sample_weight * self.class_weight
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A training problem as solvers see it: equal rows are one, and numbers are near one.
-
-    Attributes
-    ----------
-    sample : Sample
-        The data.
-    whole : Task
-        The samples of positive weight, in the units of the user.
-    group : int array of shape (n_positive,)
-        The distinct row of each of them.
-    first : int array of shape (n_distinct,)
-        Where each distinct row stands in the data.
-    task : Task
-        The distinct rows, in the units of the user.
-    even : array of shape (n_distinct,)
-        Their weights without the factors of classes.
-    units : Units
-        What the numbers of ``normal`` are in.
-    normal : Task
-        The distinct rows in these units, without the dust of rounding.
-    start : float
-        When the fit began, in seconds of ``perf_counter``.
-    """
-
-    sample: Sample
-    whole: Task
-    group: NDArray[np.intp]
-    first: NDArray[np.intp]
-    task: Task
-    even: NDArray
-    units: Units
-    normal: Task
-    start: float
-
-    @classmethod
-    def of(cls, sample: Sample, whole: Task, start: float) -> Prepared:
-        """The training problem of data and of the samples of positive weight among them."""
-        task, first, group = whole.merged()
-        keep = np.flatnonzero(sample.weights > 0)
-        even, units = np.bincount(group, sample.sample_weight[keep]), Units.of(task)
-        normal = units.task(task)
-        normal = replace(normal, rows=without_dust(normal.rows), y=without_dust(normal.y))
-        return cls(sample, whole, group, keep[first], task, even, units, normal, start)
-
-    @property
-    def unweighted(self) -> Task:
-        """``normal`` without class weights and skip connection, by which alpha="auto" goes."""
-        return replace(self.normal, sample_weight=self.even / self.units.weight, skip=None)
 
 
 class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
@@ -346,9 +211,9 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         alpha = self._alpha(least_alpha_max(data.unweighted), data)
         alpha_max = units.alpha * least_alpha_max(data.normal)
         alpha = float(alpha if alphas is None else next(iter(alphas(alpha_max))))
-        problem = Problem.bare(data.normal, alpha / units.alpha)
+        problem = Problem.bare(data.normal, units.level(alpha))
         result = untouched(problem, status)
-        graded = _best_network(problem, result, data, alpha, arrangement)
+        graded = best_network(problem, result, data, alpha, arrangement)
         certificate = proved(graded, result.theta, (), "nothing")
         return Fit(alpha, alpha_max, graded.network, units.result(result), certificate, arrangement)
 
@@ -371,7 +236,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         coef = None if previous is None else coef_of(units.neurons(previous), problem)
         before: tuple[float, Result] | None = None
         for alpha in [self._alpha(even, data)] if alphas is None else alphas(alpha_max):
-            problem = replace(problem, alpha=float(f"{alpha / units.alpha:.12g}"))
+            problem = replace(problem, alpha=float(f"{units.level(alpha):.12g}"))
             keep = np.full(len(problem.design.pattern), alpha < alpha_max)
             if before is not None and keep.any():
                 alpha_before, result = before
@@ -412,7 +277,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             sequence = alphas(units.alpha * alpha_max)
         for alpha in sequence:
             solver, progress = self._solver(data)
-            normal_alpha = float(f"{alpha / units.alpha:.12g}")
+            normal_alpha = float(f"{units.level(alpha):.12g}")
             problem, result, found = solve_adaptively(
                 task, normal_alpha, solver, cells, rng, progress, alpha_max, remembered
             )
@@ -440,9 +305,9 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
 
         try:
             with budget.conclusion():
-                graded = _best_network(problem, result, data, alpha, arrangement)
+                graded = best_network(problem, result, data, alpha, arrangement)
         except STOPS as stop:
-            result, graded = ended(stop), _best_network(problem, result, data, alpha, arrangement, tidy=False)
+            result, graded = ended(stop), best_network(problem, result, data, alpha, arrangement, tidy=False)
         try:
             with budget.conclusion():
                 certificate = certify_listed(graded, problem.design, result.theta, arrangement)
@@ -811,105 +676,3 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self.network_.predict(X).astype(np.result_type(X, self._dtype), copy=False)
-
-
-def _best_network(
-    problem: Problem, result: Result, data: Prepared, alpha: float, arrangement: Arrangement | None = None, tidy=True
-) -> Graded:
-    """The network of a solution, graded on the data as they are; the best constant, or linear term, if that is better.
-
-    A tidy network is merged and pruned.
-    """
-    gates = None if arrangement is None or problem.task.neuron.activation.cones else arrangement.gates
-    found = []
-    for coef, intercept in ((result.coef, result.intercept), (np.zeros_like(result.coef), data.normal.null_model[0])):
-        network = network_of(problem, coef, intercept, gates)
-        # What is one direction is seen in numbers near one.
-        network = data.units.network(network.merge() if tidy else network)
-        found.append(Graded.of(network.prune(data.task.X) if tidy else network, data.task, alpha, data.units))
-    return found[1] if found[1].objective < found[0].objective else found[0]
-
-
-def how_it_ended(result: Result, certificate: Certificate) -> str:
-    """What ended a fit and at which gap, in words."""
-    found = ""
-    if certificate.n_searched and certificate.scope == "global":
-        found = f"{certificate.gap_found:.1e} by a search, and proved is "
-    return f"{STATUSES[result.status]}; the relative gap is {found}{certificate.stated_gap:.1e}"
-
-
-def solve_without(problem: Problem, solver, coef: NDArray | None, keep: NDArray[np.bool_]) -> Result:
-    """Solve without the blocks that are zero in every solution.
-
-    Parameters
-    ----------
-    problem : Problem
-        Over listed patterns.
-    solver : Fista, Newton or CvxpySolver
-        Settings.
-    coef : array of shape (n_blocks, n_features) or None
-        Starting point.
-    keep : bool array of shape (n_blocks,)
-        The other blocks.
-
-    Returns
-    -------
-    result : Result
-        Of the whole problem, its bound over all blocks.
-    """
-    if keep.all():
-        return solver.solve(problem, coef)
-    result = solver.solve(problem.restrict(keep), None if coef is None else coef[keep])
-    whole = np.zeros(problem.design.shape)
-    whole[keep] = result.coef
-    # The blocks left out may yet bind the dual point a little.
-    zero = np.zeros_like(result.theta)
-    dual, theta = problem.task.dual_value(zero), zero
-    with current().conclusion(), suppress(OutOfTime):
-        dual, theta = problem.dual_bound(result.theta)
-    result = replace(result, coef=whole, dual=dual, theta=theta)
-    if result.status == "optimal" and result.relative_gap > solver.tol and keep.any():
-        return solver.solve(problem, whole)
-    return result
-
-
-def least_count(rows: NDArray, enough: int) -> int:
-    """The number of activation patterns, or a lower bound of it where that is enough, or all there is time for."""
-    # The rank of some rows is no larger than that of all.
-    least = count_patterns(len(rows), rank_of(rows[:50]))
-    if least > enough or not affordable(4.0 * rows.size * min(rows.shape)):
-        return least
-    return count_patterns(len(rows), rank_of(rows))
-
-
-def scale_factor(X: NDArray) -> float:
-    """By what factor the scales of the features differ, in standard deviations or in ranges, whichever is less.
-
-    Standard deviations alone are small for columns that are rarely not zero, ranges large for columns with outliers.
-    Constant columns do not count.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-        Finite data.
-
-    Returns
-    -------
-    factor : float
-        At least 1; inf where it overflows.
-
-    Examples
-    --------
-    >>> round(scale_factor(np.array([[20.0, 10_000.0], [40.0, 30_000.0], [60.0, 80_000.0]])))
-    1750
-    """
-    size = np.abs(X).max(axis=0)
-    unit = X / np.where(size > 0, size, 1.0)
-    ranges = np.ptp(unit, axis=0)
-    varies = ranges > 10 * np.finfo(float).eps
-    if not varies.any():
-        return 1.0
-    size, unit = size[varies], unit[:, varies]
-    with np.errstate(over="ignore"):
-        scales = [np.log(size) + np.log(spread) for spread in (ranges[varies], unit.std(axis=0))]
-        return float(np.exp(min(np.ptp(scale) for scale in scales)))

@@ -107,6 +107,19 @@ class Units:
         """The unit of alpha, and of prices."""
         return self.row * self.theta
 
+    def level(self, alpha: float) -> float:
+        """alpha', the weight decay in these units.
+
+        Raises
+        ------
+        ValueError
+            When alpha is so small that the norms of neurons with such prices leave double precision.
+        """
+        level = float(alpha / self.alpha)
+        if not level > SMALLEST:
+            raise ValueError(f"alpha must be above {SMALLEST * self.alpha:.0e} for data of this size, got {alpha!r}.")
+        return level
+
     @property
     def theta(self) -> float:
         """The unit of the dual variable."""

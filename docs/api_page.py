@@ -9,11 +9,11 @@ from convexnn.solvers import SOLVERS
 
 #: Title, one sentence, and the modules of convexnn whose public names belong there.
 GROUPS = [
-    ("Estimators", "scikit-learn's contract: fit, predict, certificate.", ["estimators", "training"]),
+    ("Estimators", "scikit-learn's contract: fit, predict, certificate.", ["estimators", "training", "feature_scales"]),
     ("One feature", "Networks as linear splines; see :doc:`../guide/one_feature`.", ["univariate"]),
     ("Paths and the choice of alpha", "Many alphas at once.", ["path", "cross_validation", "selection"]),
     ("Networks and results", "What a fit leaves behind.", ["network", "radon", "result"]),
-    ("Certificates", "How far a network is from the best one.", ["certificate", "scenario"]),
+    ("Certificates", "How far a network is from the best one.", ["certificate", "proofs", "scenario"]),
     ("All optimal networks", "The polytope that they form; see :doc:`../guide/sparsity`.", ["optimal_set"]),
     ("Networks trained elsewhere", "Conversion, better networks, and the report.", ["audit"]),
     ("Activation patterns", "The cells of the data's hyperplanes.", ["arrangements"]),

@@ -14,13 +14,12 @@ from convexnn.arrangements import (
     Arrangement,
     count_patterns,
     enumerate_patterns,
-    face_patterns,
     patterns_of,
     sample_patterns,
-    with_faces,
 )
 from convexnn.budget import Budget, OutOfTime
 from convexnn.exact import cells_of, integer_rows, positive_flats
+from convexnn.faces import face_patterns, with_faces
 
 BATCH_BYTES = 16_000_000
 
@@ -607,5 +606,5 @@ def test_signs_are_sure_for_the_number_of_features(d):
     exact = sum(Fraction(term) for term in gate)
     assert computed >= 0 > exact
     X, gates = np.ones((1, d + 2)), gate[:, None]
-    assert not arrangements._clear(X, gates, np.array([[computed]])).any()
-    assert arrangements._clear(X, gates, np.array([[10 * EPS * d]])).all()
+    assert not arrangements.sign_is_sure(X, gates, np.array([[computed]])).any()
+    assert arrangements.sign_is_sure(X, gates, np.array([[10 * EPS * d]])).all()

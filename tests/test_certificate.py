@@ -8,12 +8,13 @@ from programs import listing
 from scipy.optimize import linprog, minimize, nnls
 from scipy.special import expit, logsumexp, softmax, xlogy
 
-from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, arrangements, enumerate_patterns
-from convexnn.certificate import Certificate, certify_listed
+from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns, faces
+from convexnn.certificate import Certificate
 from convexnn.graded import Graded, task_of
 from convexnn.losses import LogLoss, Squared
 from convexnn.network import Network
 from convexnn.neuron import ACTIVATIONS
+from convexnn.proofs import certify_listed
 
 N_RUNS = 50
 LOSS = {"squared": "squared", "log_loss": "log_loss", "softmax": "log_loss"}
@@ -366,8 +367,8 @@ def test_opposite_rows_of_other_lengths(seed):
 def test_a_gated_fit_without_biases_is_complete(n, monkeypatch):
     rng = np.random.default_rng([n, 1])
     X, y = rng.standard_normal((n, 3)), rng.standard_normal(n)
-    calls, real = [], arrangements.face_patterns
-    monkeypatch.setattr(arrangements, "face_patterns", lambda *a, **k: calls.append(1) or real(*a, **k))
+    calls, real = [], faces.face_patterns
+    monkeypatch.setattr(faces, "face_patterns", lambda *a, **k: calls.append(1) or real(*a, **k))
     model = ConvexReLURegressor(1.0, **GATED).fit(X, y)
     assert len(calls) == 1
     assert model.arrangement_.n_patterns == n * (n - 1) + 3

@@ -23,10 +23,11 @@ from convexnn import (
     scenario_bound,
 )
 from convexnn import adaptive as column_generation
-from convexnn.certificate import METHODS, Enumeration
+from convexnn.certificate import Enumeration
 from convexnn.graded import Graded, task_of
 from convexnn.losses import LOSSES
 from convexnn.pricing import no_peaks, search
+from convexnn.proofs import METHODS
 
 SMOOTH = ("squared", "huber", "log_loss", "squared_hinge", "multinomial_log_loss")
 KINKS = ("absolute", "quantile", "hinge")
@@ -513,11 +514,12 @@ def test_forgeries_that_fit_together():
     X, y, certificate = sound("enumeration")
 
     def forge(theta, hidden_bias="penalized", activation="relu", like=certificate, **changes):
-        graded = Graded.of(like.network, task_of(like.network, X, y, "squared", None, True, hidden_bias), like.alpha)
-        rows, evidence = graded.normal.task.rows, []
+        network = certificate.network
+        graded = Graded.of(network, task_of(network, X, y, "squared", None, True, hidden_bias), like.alpha)
+        evidence = []
         for sign in (1, -1):
             blank = Enumeration(activation, hidden_bias, 0.0)
-            evidence.append((0, sign, replace(blank, bound=blank.check(rows, sign * theta / graded.units.theta))))
+            evidence.append((0, sign, replace(blank, bound=blank.check(graded, sign * theta / graded.units.theta))))
         price = max(proof.bound for *_, proof in evidence) / graded.normal.alpha
         bound = float(np.sum(y * theta - theta**2 / 2))
         return replace(like, theta=theta, evidence=tuple(evidence), price=price, lower_bound=bound, **changes)
@@ -602,7 +604,7 @@ def small(n=10, d=2):
 )
 def test_bad_arguments(options, words, monkeypatch):
     # They are refused before the search, which may take its third of the time.
-    monkeypatch.setattr("convexnn.certificate.solve_adaptively", None)
+    monkeypatch.setattr("convexnn.proofs.solve_adaptively", None)
     network, X, y = small()
     options = dict(alpha=0.1, X=X, y=y) | options
     with pytest.raises(ValueError, match=words):

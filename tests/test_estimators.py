@@ -26,11 +26,11 @@ from convexnn import (
     sample_patterns,
 )
 from convexnn.design import Design
+from convexnn.feature_scales import UNEVEN, scale_factor
 from convexnn.losses import LOSSES, Huber
 from convexnn.neuron import ACTIVATIONS
 from convexnn.result import STATUSES
 from convexnn.solvers import SOLVERS
-from convexnn.training import UNEVEN, scale_factor
 
 KINDS = {"regressor": ConvexReLURegressor, "classifier": ConvexReLUClassifier}
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, certify, enumerate_patterns
+from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, audit, certify, enumerate_patterns
 from convexnn.losses import Squared
 from convexnn.univariate import ReLUSplineRegressor
 
@@ -432,3 +432,32 @@ def test_evidence_of_another_class_is_refused():
     found = ConvexReLURegressor(0.5).fit(X, y).certificate_
     with pytest.raises(ValueError, match="evidence"):
         replace(found, evidence=tuple((k, s, Anything()) for k, s, _ in found.evidence)).verify(X, y)
+
+
+def test_a_weight_decay_that_norms_cannot_hold_is_refused():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((12, 2)), rng.standard_normal(12)
+    network = Network(np.zeros((0, 2)), np.zeros(0), np.zeros(0), y.mean())
+    for refused in (
+        lambda: certify(network, X, y, alpha=1e-280),
+        lambda: ConvexReLURegressor(1e-280).fit(X, y),
+        lambda: ConvexReLURegressor(1e-280, patterns="adaptive").fit(X, y),
+        lambda: audit(network, X, y, alpha=1e-280),
+    ):
+        with pytest.raises(ValueError, match="alpha must be above"):
+            refused()
+    # In other units of the targets the same number is an ordinary one.
+    assert ConvexReLURegressor(0.1 * 1e-120).fit(X, y * 1e-120).network_.n_neurons
+
+
+def test_lists_of_rows_far_from_zero_with_free_biases():
+    """What rounding amounts to depends on the rows that were listed: the data, or the data less their center."""
+    X = 1e6 + np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [1.0, 1.0], [3.0, 2.0]])
+    y = np.array([0.0, 1.0, 0.5, 0.0, -1.0, 2.0])
+    assert enumerate_patterns(np.column_stack([X, np.ones(6)])).resolution > 0
+    found = ConvexReLURegressor(0.01, hidden_bias="free", patterns="exact").fit(X, y).certificate_
+    assert found.scope == "global" and np.isclose(found.verify(X, y), found.lower_bound)
+    oracle = Oracle(Setting(X, y, np.ones(6), "squared", hidden_bias="free"))
+    assert found.lower_bound <= float(oracle.best(0.01).value) * (1 + 1e-9)
+    near = ConvexReLURegressor(0.01, hidden_bias="free", patterns="exact").fit(X - 1e6, y).certificate_
+    assert np.isclose(found.lower_bound, near.lower_bound, rtol=1e-6)

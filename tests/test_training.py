@@ -22,9 +22,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.fits import solve_without
 from convexnn.result import REMEDIES, STATUSES
 from convexnn.solvers import Newton, newton
-from convexnn.training import solve_without
 
 has_callbacks = importlib.util.find_spec("sklearn.callback") is not None
 callbacks = pytest.mark.skipif(not has_callbacks, reason="callbacks came with scikit-learn 1.9")

@@ -19,7 +19,7 @@ import convexnn.cross_validation
 from convexnn import ConvexReLURegressor, ReLUSplineRegressor, ReLUSplineRegressorCV, audit, certify, spline_path
 from convexnn.losses import LOSSES, Huber, Squared
 from convexnn.univariate import Line, fit_spline
-from convexnn.univariate.estimators import SPLINE_LOSSES, Ramps
+from convexnn.univariate.estimators import SPLINE_LOSSES
 from convexnn.univariate.splines import highest_price
 
 ONE_LOSS = {"squared": Squared(), "huber": Huber(0.3)}
@@ -208,7 +208,8 @@ def test_the_price_of_ramps_is_that_of_all_neurons():
         t -= free @ np.linalg.lstsq(free, t)[0]
         kinks = np.linspace(-1.5, 1.5, 4001)
         grid = max((np.maximum(sign * (x[:, None] - kinks), 0).T @ t).max() for sign in (1, -1))
-        price = Ramps("relu", "free", 0.0).check(np.column_stack([x, np.ones(9)]), t)
+        order = np.argsort(x)
+        price = highest_price(x[order], t[order])
         assert grid - 1e-12 <= price <= grid * 1.01 + 1e-12
 
 

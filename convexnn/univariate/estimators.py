@@ -14,17 +14,20 @@ from sklearn.utils.validation import column_or_1d
 
 from convexnn.arrangements import patterns_of
 from convexnn.budget import Budget, current
-from convexnn.certificate import EVIDENCE, Certificate, Enumeration, proved, settled
+from convexnn.certificate import EVIDENCE, Certificate, Enumeration
 from convexnn.cross_validation import cross_validate
+from convexnn.fits import Fit, Sample
 from convexnn.graded import Graded
 from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.neuron import Neuron
 from convexnn.path import Path, check_alphas, fit_path
 from convexnn.progress import Progress
+from convexnn.proofs import proved, settled
 from convexnn.result import STATUSES, Result
 from convexnn.task import Task, check_weights
-from convexnn.training import AUTO_ALPHA, Fit, Sample, TwoLayerNetwork
+from convexnn.training import AUTO_ALPHA, TwoLayerNetwork
+from convexnn.units import Units
 from convexnn.univariate.splines import Line, Spline, fit_spline, highest_price
 
 #: Losses with a Lipschitz gradient and real targets.
@@ -51,24 +54,25 @@ class Ramps(Enumeration):
         if task.X.shape[1] != 1 or task.skip is None or not task.fit_intercept:
             raise ValueError("evidence by ramps must be about one feature with a skip connection and an intercept.")
 
-    def check(self, X: NDArray, t: NDArray, data: NDArray | None = None) -> float:
+    def check(self, graded: Graded, t: NDArray) -> float:
         """The largest price, max_j sum_i t_i (x_i - x_j)_+ in either direction, from the data alone, rounded upwards.
 
         A ramp at an end is linear on the data, and its price zero.
 
         Parameters
         ----------
-        X : array of shape (n_samples, 2)
-            The feature and the ones column.
+        graded : Graded
+            The training problem.
         t : array of shape (n_samples,)
-            Signed dual variable, orthogonal to both columns.
+            Signed dual variable, in the units of ``graded``, orthogonal to the feature and to a constant.
 
         Returns
         -------
         price : float
         """
-        order = np.argsort(X[:, 0], kind="stable")
-        return highest_price(X[order, 0], t[order])
+        x = graded.normal.task.rows[:, 0]
+        order = np.argsort(x, kind="stable")
+        return highest_price(x[order], t[order])
 
 
 EVIDENCE.append(Ramps)
@@ -227,6 +231,7 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
         order = np.argsort(task.rows[:, 0], kind="stable")
         line = Line(task.rows[order, 0], task.y[order], task.sample_weight[order], task.loss)
         spline: Spline = fit_spline(line, NO_KNOTS)
+        units = Units.of(task.merged[0])
         alpha_max = float(np.abs(line.prices(spline.theta)).max())
         # Where the best line is the best function of x, prices are rounding.
         if alpha_max <= ROUNDING * np.abs(spline.theta).sum() * np.ptp(line.x):
@@ -248,7 +253,7 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
             theta[order] = spline.theta
             # A few passes over the data.
             with Budget.without_limit(), np.errstate(all="ignore"):
-                certificate = _certificate(Graded.of(network, task, float(alpha)), theta)
+                certificate = _certificate(Graded.of(network, task, float(alpha), units), theta)
             status, message = spline.status, STATUSES[spline.status]
             if spline.primal == 0:
                 message = "y is a line but for rounding"
@@ -442,12 +447,13 @@ def _network(line: Line, spline: Spline) -> Network:
 
 def _certificate(graded: Graded, theta: NDArray) -> Certificate:
     """The grade of a network against all others, from the prices of all ramps."""
-    theta, rows, blank = theta / graded.units.theta, graded.normal.task.rows, Ramps("relu", "free", np.nan)
+    blank = Ramps("relu", "free", np.nan)
 
     def evidence(theta):
-        return tuple((0, sign, replace(blank, bound=blank.check(rows, sign * theta))) for sign in (1, -1))
+        return tuple((0, sign, replace(blank, bound=blank.check(graded, sign * theta))) for sign in (1, -1))
 
-    return proved(graded, *settled(graded, theta, evidence), "the prices of the ramps at all data points")
+    proof = settled(graded, theta / graded.units.theta, evidence)
+    return proved(graded, *proof, "the prices of the ramps at all data points")
 
 
 def _even_alpha_max(line: Line) -> float:
