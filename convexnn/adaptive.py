@@ -16,7 +16,6 @@ from convexnn.budget import STOPS, Budget, OutOfTime, current
 from convexnn.cells import Cells
 from convexnn.descent import descend
 from convexnn.fusion import fused
-from convexnn.penalties import FreeBiasConeGroupLasso
 from convexnn.pricing import SPREAD, Effort, Peaks, no_peaks, search
 from convexnn.problem import Problem
 from convexnn.result import STATUSES, Result, relative_gap, untouched
@@ -94,7 +93,7 @@ def solve_adaptively(
     alpha_max: float | None = None,
     remembered: Peaks | None = None,
 ) -> tuple[Problem, Result, Search]:
-    """Optimum of the ReLU program over all patterns, as far as a thorough search can tell.
+    """Optimum of the program over all patterns, as far as a thorough search can tell.
 
     Starts from a short local descent on the network (or from given blocks), then repeats: solve the program over the
     listed cells, drop zero blocks, search all patterns for prices above alpha, list the cells found. The accuracy of
@@ -107,7 +106,7 @@ def solve_adaptively(
     Parameters
     ----------
     task : Task
-        The training problem, of ReLU neurons.
+        The training problem, of neurons without gates.
     alpha : float
         Loss per unit of block norm.
     solver : Fista, Newton or CvxpySolver
@@ -225,7 +224,7 @@ class _Run:
         above = above[found.take(above).apart(MAX_NEW_CELLS, SPREAD)]
         output, negative = np.divmod(found.dual[above], 2)
         new = Cells(found.patterns[above], 1.0 - 2.0 * negative, output, V[above] / prices[above, None])
-        return float(prices.max(initial=0.0)), looked, new
+        return float(prices.max(initial=0.0)), looked, new.turned(self.task.rows, self.task.neuron)
 
     def begin(self, start: Cells | None, alpha_max: float | None) -> None:
         """List the first cells: those of a start, else of a search at the best constant and of a local descent."""
@@ -439,7 +438,7 @@ def least_alpha_max(task: Task) -> float:
     pull = T.T @ task.rows
     if task.neuron.free_bias:
         pull[:, -1] = 0.0
-    prices = np.einsum("nk,nk->k", np.maximum(task.rows @ pull.T, 0.0), T)
+    prices = np.einsum("nk,nk->k", task.neuron.activation(task.rows @ pull.T), T)
     return float((prices / np.maximum(task.neuron.norms(pull), 1e-300)).max(initial=0.0))
 
 
@@ -449,7 +448,7 @@ def search_alpha_max(task: Task, random_state: np.random.Generator, n_random: in
     Parameters
     ----------
     task : Task
-        The training problem, of ReLU neurons.
+        The training problem, of neurons without gates.
     random_state : numpy Generator
         Source of random starts.
     n_random : int, default=100
@@ -478,17 +477,19 @@ def find(
     Options are those of ``search``. With free biases that runs with a long ones column, in whose norm biases hardly
     count; the cells that it finds are then priced exactly.
     """
-    X, T = task.rows, signed(theta)
+    neuron, activation = task.neuron, task.neuron.activation
+    X, T = task.rows, signed(activation.kink * theta)
     looks = effort.n_random, effort.n_moved, effort.n_generations, rng
-    if not task.neuron.free_bias:
-        peaks, n_starts = search(X, T, known, *looks, feature_penalty=task.neuron.feature_penalty, **options)
+    options |= dict(lift=activation.lift)
+    if not neuron.free_bias:
+        peaks, n_starts = search(X, T, known, *looks, feature_penalty=neuron.feature_penalty, **options)
         return peaks, peaks.prices, peaks.V, n_starts
     scale = np.ones(X.shape[1])
     scale[-1] = BIAS_COLUMN * np.sqrt(np.mean(np.sum(X[:, :-1] ** 2, axis=1))) or 1.0
     peaks, n_starts = search(X * scale, T, replace(known, V=known.V / scale), *looks, **options)
     peaks = peaks.take(peaks.apart(2 * MAX_NEW_CELLS, SPREAD))
-    cones = FreeBiasConeGroupLasso(X, peaks.patterns, np.arange(len(peaks.V)))
-    V = cones.maximisers((peaks.patterns * T.T[peaks.dual]) @ X)
+    cones = neuron.penalty(X, peaks.patterns, np.arange(len(peaks.V)))
+    V = cones.maximisers(((peaks.patterns + activation.lift) * T.T[peaks.dual]) @ X)
     prices, found = np.linalg.norm(V[:, :-1], axis=1), peaks.V * scale
     peaks = replace(peaks, V=found * (prices / np.linalg.norm(found, axis=1))[:, None])
     keep = prices > 0

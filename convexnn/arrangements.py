@@ -433,9 +433,7 @@ def patterns_of(network, X: ArrayLike, *, hidden_bias: str = "penalized") -> Arr
         When hidden_bias is unknown, or "none" for a network with hidden biases.
     """
     X = check_data(X)
-    weights, biases = network.gate_weights, network.gate_biases
-    if weights is None:
-        weights, biases = network.hidden_weights, network.hidden_biases
+    weights, biases = network.switches
     if hidden_bias in ("penalized", "free"):
         return Arrangement.from_gates(np.column_stack([X, np.ones(len(X))]), np.column_stack([weights, biases]).T)
     if hidden_bias != "none":

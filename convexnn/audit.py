@@ -22,6 +22,7 @@ from convexnn.files import read_arrays
 from convexnn.graded import task_of
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network, real_array
+from convexnn.neurons.activations import Activation
 from convexnn.problem import Problem
 from convexnn.result import relative_gap
 from convexnn.solvers import CvxpySolver, Newton
@@ -73,7 +74,7 @@ def network_from(model: Any, *, hidden_bias: str | None = None) -> Network:
         raise ValueError(f"hidden_bias must be 'penalized', 'free' or 'none', got {hidden_bias!r}.")
     network = getattr(model, "network_", model)
     if isinstance(network, Network):
-        _check_finite(vars(network))
+        _check_finite(network.arrays)
     elif isinstance(model, (str, PathLike)):
         network = network_in(read_arrays(model), model)
     elif isinstance(model, (tuple, list)):
@@ -140,13 +141,16 @@ def _from_mlp(model) -> Network:
 def _from_torch(model) -> Network:
     layers = list(model)
     kinds = [type(layer).__name__ for layer in layers]
-    if kinds != ["Linear", "ReLU", "Linear"]:
-        raise ValueError(f"model must be a torch Sequential(Linear, ReLU, Linear), got layers {kinds}.")
+    if kinds[::2] != ["Linear", "Linear"] or len(kinds) != 3 or kinds[1] not in ("ReLU", "LeakyReLU"):
+        raise ValueError(
+            f"model must be a torch Sequential(Linear, ReLU, Linear), or with LeakyReLU, got layers {kinds}."
+        )
     weights = []
     for layer in layers[::2]:
         weights.append(layer.weight.detach().cpu().numpy().T)
         weights.append(None if layer.bias is None else layer.bias.detach().cpu().numpy())
-    return _from_arrays(*weights)
+    network, slope = _from_arrays(*weights), float(getattr(layers[1], "negative_slope", 0.0))
+    return replace(network, activation=Activation("leaky_relu", slope)) if slope else network
 
 
 def network_in(arrays: dict, path: str | PathLike) -> Network:
@@ -583,7 +587,7 @@ def _verdict(
     each = " whose neurons feed one output each" if network.n_outputs > 1 and not shared else ""
     kind = " with a skip connection" if network.skip_weights is not None else ""
     kind += " without hidden biases" if hidden_bias == "none" else ""
-    rival = f"the best two-layer ReLU network{kind} of any width{each}"
+    rival = f"the best two-layer {network.activation.title} network{kind} of any width{each}"
     least = objective / best_objective - 1 if best_objective > 0 else 0.0
     at_least = f"at least {_percent(least, up=False)}" if least > NOTEWORTHY else ""
     if bound is not None and bound > 0:

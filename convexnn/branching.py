@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from convexnn.budget import STOPS, check, current, late
 from convexnn.cones import towards
+from convexnn.prices import Price
 from convexnn.pricing import ascend
 from convexnn.trees import (
     GRID,
     Tree,
     active_sums,
-    check_arrays,
     corner_bits,
     distinct_corners,
     feasible,
@@ -41,8 +41,7 @@ MEMORY = 2e9
 
 
 def bound_price(
-    X: NDArray,
-    t: NDArray,
+    price: Price,
     *,
     accuracy: float = 1e-3,
     target: float = 0.0,
@@ -50,14 +49,12 @@ def bound_price(
     max_cones: int | None = None,
     known: NDArray | None = None,
 ) -> Tree:
-    """Upper bound of the price t^T (X u)_+ over all unit vectors u.
+    """Upper bound of a price over all unit vectors u.
 
     Parameters
     ----------
-    X : array of shape (n_samples, n_features)
-        The data, with its ones column if there are hidden biases; of rank 12 at most.
-    t : array of shape (n_samples,)
-        Signed dual variable. The bound for the other output sign needs a second call, with -t.
+    price : Price
+        Of rows of rank 12 at most. The bound for the other sign of the output needs a second call.
     accuracy : float, default=1e-3
         The search ends when the bound is at most (1 + accuracy) times the highest price found; if no price is positive,
         when it is at most accuracy / 1000 times the sum of |t_i x_i| over t_i > 0.
@@ -78,7 +75,7 @@ def bound_price(
     Raises
     ------
     ValueError
-        If arrays have wrong shapes or are not finite, or the rank of X is above 12.
+        If the rank of the rows is above 12.
 
     Notes
     -----
@@ -100,19 +97,18 @@ def bound_price(
     The price 3 (u)_+ - (-u)_+ of two samples is highest at u = 1.
 
     >>> import numpy as np
-    >>> tree = bound_price(np.array([[1.0], [-1.0]]), np.array([3.0, -1.0]))
+    >>> tree = bound_price(Price(np.array([[1.0], [-1.0]]), np.array([3.0, -1.0])))
     >>> print(f"{tree.price:.4f} {tree.bound:.4f} {tree.n_cones}")
     3.0000 3.0000 1
     """
     start = perf_counter()
-    X, t = check_arrays(X, t)
-    basis = _basis(X, t)
+    basis = _basis(price)
     d, r = basis.shape
     if r > MAX_RANK:
         raise ValueError(
             f"the rank of X is {r}; cones can be searched up to rank {MAX_RANK}. Use the sums-of-squares bound."
         )
-    P, Q, slack = reduced_rows(X, t, basis)
+    P, Q, tilt, slack = reduced_rows(price, basis)
     if r == 0:
         none = np.zeros((0, 0))
         splits, chosen = np.zeros((0, 2), dtype=int), np.zeros((0, 2), dtype=int)
@@ -123,21 +119,21 @@ def bound_price(
         starts = np.concatenate([known @ basis, starts])
     starts = starts[np.linalg.norm(starts, axis=1) > 0]
     signs = np.repeat([1.0, -1.0], [len(P), len(Q)])
-    best = ascend(np.concatenate([P, Q]), signs, starts, 60) if len(signs) else np.eye(r)
+    best = ascend(np.concatenate([P, Q]), signs, starts, 60, lift=price.lift) if len(signs) else np.eye(r)
 
     # No bound is relatively close to a price of zero.
     zero = 1e-3 * accuracy * float(np.linalg.norm(P, axis=1).sum())
 
-    def enough(price):
-        return max((1 + accuracy) * price if price > slack else zero, target, 2 * slack) - slack
+    def enough(found):
+        return max((1 + accuracy) * found if found > slack else zero, target, 2 * slack) - slack
 
-    search = _Search(P, Q, enough, best)
+    search = _Search(P, Q, tilt, enough, best)
     search.run(np.inf if max_time is None else start + max_time, np.inf if max_cones is None else max_cones)
     chosen, weights, slopes, points = search.evidence()
     maximiser = basis @ search.maximiser
     return Tree(
         float(np.linalg.norm(slopes, axis=1).max()) + slack,
-        max(float(np.maximum(X @ maximiser, 0.0) @ t), 0.0),
+        max(float(price(maximiser)), 0.0),
         maximiser,
         basis,
         np.column_stack([search.splits.box, search.splits.axis]),
@@ -149,15 +145,16 @@ def bound_price(
     )
 
 
-def _basis(X, t):
-    """Orthonormal basis of the row space: first X^T t, then principal axes of what is left."""
-    length = np.abs(X).max(initial=0.0)
+def _basis(price):
+    """Orthonormal basis of the row space: first X^T t, in the direction of larger prices, then principal axes of what
+    is left."""
+    length = np.abs(price.X).max(initial=0.0)
     if length == 0:
-        return np.zeros((X.shape[1], 0))
-    X = X / length
+        return np.zeros((price.X.shape[1], 0))
+    X = price.X / length
     _, s, Vt = np.linalg.svd(X, full_matrices=False)
     V = Vt[s > 1e-13 * max(X.shape) * s[0]].T
-    pull = V.T @ (X.T @ t)
+    pull = V.T @ (X.T @ price.t) * np.sign(1 + 2 * price.lift)
     if not np.linalg.norm(pull) > 0:
         return V
     # QR completes the pull to a basis, up to its sign.
@@ -224,9 +221,9 @@ class _Boxes:
 class _Search:
     """Best-first search over boxes, many at a time."""
 
-    def __init__(self, P, Q, enough: Callable[[float], float], starts):
+    def __init__(self, P, Q, tilt, enough: Callable[[float], float], starts):
         r = self.r = P.shape[1]
-        self.P, self.Q, self.enough = P, Q, enough
+        self.P, self.Q, self.tilt, self.enough = P, Q, tilt, enough
         self.price, self.maximiser = 0.0, np.eye(r)[0]
         self.look(starts)
         self.free, self.bits, self.unit = free_axes(r), corner_bits(r), unit_corners(r)
@@ -236,7 +233,7 @@ class _Search:
         self.splits = _Table(box=np.empty(0, dtype=int), axis=np.empty(0, dtype=int))
         lo, size, face = root_boxes(r)
         u = lo + size / 2
-        point = self.points.append(u=u, vertex=active_sums(u, Q))
+        point = self.points.append(u=u, vertex=active_sums(u, Q) - tilt)
         weights = np.tile(np.eye(r + 2)[0], (len(lo), 1))
         roots = _Boxes(
             lo,
@@ -302,7 +299,7 @@ class _Search:
     def look(self, U):
         """Remember the best of some vectors if it beats the price."""
         if len(U):
-            h = np.maximum(U @ self.P.T, 0.0).sum(axis=1) - np.maximum(U @ self.Q.T, 0.0).sum(axis=1)
+            h = np.maximum(U @ self.P.T, 0.0).sum(axis=1) - np.maximum(U @ self.Q.T, 0.0).sum(axis=1) + U @ self.tilt
             h /= np.linalg.norm(U, axis=1)
             if h.max() > self.price:
                 self.price, self.maximiser = h.max(), U[h.argmax()] / np.linalg.norm(U[h.argmax()])
@@ -378,7 +375,7 @@ class _Search:
             if step == N_STEPS or not len(k):
                 break
             u = boxes.z[fresh] / boxes.bound[fresh, None]
-            newest[fresh] = self.points.append(u=u, vertex=active_sums(u, self.Q))
+            newest[fresh] = self.points.append(u=u, vertex=active_sums(u, self.Q) - self.tilt)
             trial = boxes.take(k)
             u = trial.z / trial.bound[:, None]
             vertex, old = self.points.vertex[newest[k]], self.points.vertex[trial.chosen]

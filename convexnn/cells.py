@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from convexnn.arrangements import as_one
 from convexnn.design import Design
 from convexnn.network import Network, clusters
-from convexnn.neuron import Neuron
+from convexnn.neurons.neuron import Neuron
 
 # Neurons closer than this (unit vectors) are one neuron that lies on the wall between two cells.
 ONE_NEURON = 1e-6
@@ -39,6 +39,11 @@ class Cells:
 
     def take(self, keep: NDArray) -> Cells:
         return Cells(self.patterns[keep], self.sign[keep], self.output[keep], self.V[keep])
+
+    def turned(self, rows: NDArray, neuron: Neuron) -> Cells:
+        """The same neurons, of weights and their negatives that make one neuron always the same ones."""
+        side = np.where(neuron.turns(rows, self.patterns), -1.0, 1.0)
+        return replace(self, patterns=neuron.turned(rows, self.patterns), V=side[:, None] * self.V)
 
     def weightless(self) -> Cells:
         """The same cells with zero coefficients."""
@@ -125,6 +130,7 @@ class Cells:
         amounts = network.output_weights.reshape(network.n_neurons, network.n_outputs)
         index, output = np.nonzero(amounts)
         a = amounts[index, output]
-        sign = np.sign(a) if network.gate_weights is None else np.ones(len(a))
+        # Where one sign is listed it is 1, and weights may be of any.
+        sign = np.where(a < 0, min(network.activation.signs), 1.0)
         cells = cls(patterns[index], sign, output, (sign * a)[:, None] * W[index])
-        return cells.join(cls.none(rows))
+        return cells.turned(rows, neuron).join(cls.none(rows))

@@ -12,7 +12,9 @@ from convexnn.cone_bounds import bound_over_cones
 from convexnn.graded import Graded, task_of
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.neuron import Neuron
+from convexnn.neurons.activations import Activation
+from convexnn.neurons.neuron import Neuron
+from convexnn.prices import Price
 from convexnn.result import relative_gap
 from convexnn.squares import Squares
 from convexnn.task import Task
@@ -36,7 +38,9 @@ class Enumeration:
 
     Attributes
     ----------
-    activation, hidden_bias : str
+    activation : Activation
+        See convexnn.neurons.activations.
+    hidden_bias : {"penalized", "free", "none"}
         As in the estimators.
     bound : float
         The largest price.
@@ -44,7 +48,7 @@ class Enumeration:
         Of all coordinates, 0 for a bias.
     """
 
-    activation: str
+    activation: Activation
     hidden_bias: str
     bound: float
     feature_penalty: NDArray | None = None
@@ -57,7 +61,7 @@ class Enumeration:
         graded : Graded
             The training problem.
         t : array of shape (n_samples,)
-            Signed dual variable, in the units of ``graded``.
+            Signed dual variable times the kink of the activation, in the units of ``graded``.
 
         Returns
         -------
@@ -78,18 +82,16 @@ class Enumeration:
             graded.normal.task.rows[first],
             np.bincount(group, t),
             listed.closed_patterns,
-            gated=not graded.task.neuron.activation.cones,
-            free_bias=graded.task.neuron.free_bias,
-            feature_penalty=graded.task.neuron.feature_penalty,
+            graded.task.neuron,
             resolution=listed.resolution,
         )
 
     def concerns(self, task: Task) -> None:
         """ValueError unless the evidence is about the neurons of a task."""
         neuron = task.neuron
-        if (self.activation, self.hidden_bias) != (neuron.activation.name, neuron.hidden_bias):
+        if (self.activation, self.hidden_bias) != (neuron.activation, neuron.hidden_bias):
             raise ValueError(
-                f"evidence must be about {neuron.activation.name!r} and hidden_bias={neuron.hidden_bias!r}."
+                f"evidence must be about {neuron.activation.title} neurons and hidden_bias={neuron.hidden_bias!r}."
             )
         if not _same_penalty(self.feature_penalty, neuron, task.rows):
             raise ValueError("evidence must be about the feature penalty of the network.")
@@ -276,21 +278,22 @@ class Certificate:
     def _checked_bound(self, graded: Graded, theta: NDArray, output: int, sign: int, evidence) -> float:
         """The bound of the prices of one output and sign, recomputed; ValueError for evidence of something else."""
         rows, neuron = graded.normal.task.rows, graded.task.neuron
-        t = sign * theta.reshape(len(rows), -1)[:, output]
+        activation = neuron.activation
+        t = sign * activation.kink * theta.reshape(len(rows), -1)[:, output]
         if type(evidence) not in EVIDENCE:
             raise ValueError(f"evidence must be one of {[kind.__name__ for kind in EVIDENCE]}, got {evidence!r:.80}.")
         if isinstance(evidence, Enumeration):
             evidence.concerns(graded.task)
             bound = evidence.check(graded, t)
-        elif not neuron.activation.cones:
+        elif not activation.cones:
             raise ValueError("evidence for gated networks must be a list of patterns.")
         elif isinstance(evidence, ChargedTree):
             if not _same_penalty(evidence.feature_penalty, neuron, rows):
                 raise ValueError("evidence must be about the feature penalty of the network.")
-            bound = evidence.check(rows, t)
+            bound = evidence.check(Price(rows, t, activation.lift))
         else:
             share = FREE_SHARE_SQUARES if isinstance(evidence, Squares) else FREE_SHARE
-            bound = evidence.check(unit_ball(rows, neuron, share), t)
+            bound = evidence.check(Price(unit_ball(rows, neuron, share), t, activation.lift))
         tolerance = AGREE * graded.normal.alpha + graded.price_rounding(theta)
         _agree(f"the bound for output {output}, sign {sign:+d},", evidence.bound, bound, tolerance)
         return bound
@@ -311,7 +314,8 @@ def _agree(name: str, stored: float, recomputed: float, tolerance: float) -> Non
 
 
 def networks_in_words(graded: Graded, which: str) -> str:
-    kind = "two-layer ReLU network" if graded.task.neuron.activation.cones else "gated ReLU network"
+    activation = graded.task.neuron.activation
+    kind = f"{'two-layer ' if activation.cones else ''}{activation.title} network"
     kind += "" if graded.task.skip is None else " with a skip connection"
     return kind + which + (" whose neurons feed one output each" if graded.task.n_outputs > 1 else "")
 

@@ -8,22 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convexnn.branching import bound_price
+from convexnn.prices import Price
 from convexnn.pricing import ascend
 from convexnn.sparse_cones import sparse_norms
-from convexnn.trees import ChargedTree, with_charges
+from convexnn.trees import ChargedTree
 
 
-def bound_charged_price(
-    X: NDArray, t: NDArray, feature_penalty: NDArray, *, target: float, **limits: Any
-) -> ChargedTree:
-    """Upper bound of the price t^T (X u)_+ over all vectors with |u| + sum_j mu_j |u_j| <= 1.
+def bound_charged_price(price: Price, feature_penalty: NDArray, *, target: float, **limits: Any) -> ChargedTree:
+    """Upper bound of a price over all vectors with |u| + sum_j mu_j |u_j| <= 1.
 
     Parameters
     ----------
-    X : array of shape (n_samples, n_features)
-        The data, with its ones column if there are hidden biases; with the features that cost, of rank 12 at most.
-    t : array of shape (n_samples,)
-        Signed dual variable.
+    price : Price
+        Of rows that have, with the features that cost, rank 12 at most.
     feature_penalty : array of shape (n_features,)
         mu, non-negative; 0 for a bias.
     target : float
@@ -35,16 +32,16 @@ def bound_charged_price(
     -------
     tree : ChargedTree
     """
-    rows, dual = with_charges(X, t, target * feature_penalty)
-    return ChargedTree(bound_price(rows, dual, target=target, **limits), target, feature_penalty)
+    charged = price.charged(target * feature_penalty)
+    return ChargedTree(bound_price(charged, target=target, **limits), target, feature_penalty)
 
 
-def highest_price(X: NDArray, t: NDArray, feature_penalty: NDArray, known: NDArray | None = None) -> float:
+def highest_price(price: Price, feature_penalty: NDArray, known: NDArray | None = None) -> float:
     """The highest price among vectors with |u| + sum_j mu_j |u_j| <= 1 that ascents find.
 
     Parameters
     ----------
-    X, t, feature_penalty : arrays
+    price, feature_penalty
         As in ``bound_charged_price``.
     known : array of shape (n_known, n_features), optional
         Vectors to start from, beside others.
@@ -54,8 +51,8 @@ def highest_price(X: NDArray, t: NDArray, feature_penalty: NDArray, known: NDArr
     price : float
         0 when none is positive.
     """
-    starts = np.concatenate([np.eye(X.shape[1]), np.random.default_rng(0).standard_normal((200, X.shape[1]))])
+    d = price.X.shape[1]
+    starts = np.concatenate([np.eye(d), np.random.default_rng(0).standard_normal((200, d))])
     starts = starts if known is None else np.concatenate([known, starts])
-    U = ascend(X, t, starts, 60, feature_penalty=feature_penalty)
-    prices = np.maximum(X @ U.T, 0.0).T @ t / sparse_norms(U, feature_penalty)
-    return float(prices.max(initial=0.0))
+    U = ascend(price.X, price.t, starts, 60, feature_penalty=feature_penalty, lift=price.lift)
+    return float((price(U) / sparse_norms(U, feature_penalty)).max(initial=0.0))

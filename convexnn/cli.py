@@ -31,7 +31,7 @@ from convexnn.files import check_writable, read_arrays, replacing
 from convexnn.fits import how_it_ended
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
-from convexnn.neuron import ACTIVATIONS
+from convexnn.neurons.activations import ACTIVATIONS
 from convexnn.path import relu_path
 from convexnn.result import relative_gap
 from convexnn.solvers import SOLVERS

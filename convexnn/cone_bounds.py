@@ -1,6 +1,6 @@
 r"""Upper bounds of the prices over the cones of activation patterns that hold whatever was computed on the way.
 
-On the cone K = {v : B v >= 0} of a pattern the price is linear, g^T v with g = X^T D t, and for any multipliers
+On the cone K = {v : B v >= 0} of a pattern the price is linear, g^T v with g = X^T (D + lift) t, and for multipliers
 lam >= 0 it is at most q^T v, q = g + B^T lam (weak duality). So the largest price over vectors of norm 1 is at most
 
     |q|                                          for the norm |v|,
@@ -19,6 +19,7 @@ from scipy.optimize import lsq_linear, nnls
 
 from convexnn.cones import project_onto_cones
 from convexnn.free_cones import minimise
+from convexnn.neurons.neuron import Neuron
 from convexnn.sparse_cones import soft_threshold, support
 
 EPS = float(np.finfo(float).eps)
@@ -32,28 +33,22 @@ def bound_over_cones(
     rows: NDArray,
     t: NDArray,
     patterns: NDArray[np.bool_],
+    neuron: Neuron,
     *,
-    gated: bool = False,
-    free_bias: bool = False,
-    feature_penalty: NDArray | None = None,
     resolution: float = 0.0,
 ) -> float:
-    """An upper bound of t^T D X v over all listed patterns D and all v of norm 1, for ReLU in the cone of D.
+    """An upper bound of t^T (D + lift) X v over all listed patterns D and all v of norm 1, in the cone of D.
 
     Parameters
     ----------
     rows : array of shape (n_samples, n_features)
         The data X, with its ones column if there are hidden biases.
     t : array of shape (n_samples,)
-        Signed dual variable; with free biases its sum counts as zero.
+        Signed dual variable, times the kink of the activation; with free biases its sum counts as zero.
     patterns : bool array of shape (n_patterns, n_samples)
         One pattern a row.
-    gated : bool, default=False
-        Whether v may leave the cone.
-    free_bias : bool, default=False
-        Whether the norm leaves out the last feature.
-    feature_penalty : array of shape (n_features,), optional
-        mu, what the norm adds for each unit of each weight.
+    neuron : Neuron
+        Its activation says whether v may leave the cone, and adds lift; its norm is that of v.
     resolution : float, default=0
         The patterns may be those of rows that differ from the data by this share of their lengths.
 
@@ -63,17 +58,19 @@ def bound_over_cones(
         Infinite where numbers overflow.
     """
     lengths = np.linalg.norm(rows, axis=1)
-    rounding = (EPS * (len(rows) + rows.shape[1]) + 2 * resolution) * float(np.abs(t) @ lengths)
+    lift, feature_penalty, free_bias = neuron.activation.lift, neuron.feature_penalty, neuron.free_bias
+    steepest = max(1.0, abs(lift), abs(1 + lift))
+    rounding = (EPS * (len(rows) + rows.shape[1]) + 2 * resolution) * float(np.abs(t) @ lengths) * steepest
     unit = rows / np.where(lengths > 0, lengths, 1.0)[:, None]
     reach = float(np.linalg.norm(rows[:, :-1], axis=1).max(initial=0.0)) if free_bias else None
     largest, size = 0.0, max(1, BATCH // max(len(rows), 1))
     for start in range(0, len(patterns), size):
         part = patterns[start : start + size]
-        G = (part * t) @ rows
+        G = ((part + lift) * t) @ rows
         if free_bias:
-            # Active everywhere the bias is a constant, which costs nothing because t sums to zero.
-            G[part.all(axis=1), -1] = 0.0
-        if gated:
+            # With all samples on one side the bias is a constant, which costs nothing because t sums to zero.
+            G[part.all(axis=1) | ~part.any(axis=1), -1] = 0.0
+        if not neuron.activation.cones:
             bounds = _lengths(G, feature_penalty, reach)
         else:
             bounds = _over_cones(G, unit, part, feature_penalty, reach, resolution, largest)
@@ -138,7 +135,7 @@ def _by_active_sets(G, unit, patterns, feature_penalty, reach, resolution, floor
             V[mixed], active[mixed], _ = minimise(G[mixed], flat, unit, patterns[mixed], none, floor)
             V[:, -1] = 0.0
             reached = np.linalg.norm(V, axis=1)[(np.linalg.norm(V, axis=1) > floor)]
-            # Active everywhere there is no cone.
+            # With all samples on one side there is no cone.
             V[~mixed] = G[~mixed]
             inside = np.ones(G.shape, dtype=bool)
         elif feature_penalty is not None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from convexnn.design import Design
 from convexnn.network import Network
-from convexnn.neuron import Neuron
+from convexnn.neurons.neuron import Neuron
 from convexnn.problem import Problem
 
 # A neuron counts as on a sample's hyperplane when its unit weights come this close to it.
@@ -41,11 +41,13 @@ def network_of(problem: Problem, coef: NDArray, intercept: NDArray | float, gate
     weights, biases = neuron.split(coef[blocks] / root[:, None])
     output = _outputs(design, blocks, root * design.sign[blocks])
     skip_weights, intercept = task.free_weights(intercept)
-    if neuron.free_bias:
-        # Where all samples are active any bias that keeps them so will do, and the intercept takes it back.
-        linear = np.flatnonzero(design.patterns.all(axis=1)[design.pattern[blocks]])
-        biases[linear] = -(task.X @ weights[linear].T).min(axis=0)
-        intercept = intercept - biases[linear] @ output[linear]
+    linear = np.flatnonzero(neuron.linear(design.patterns)[design.pattern[blocks]])
+    if len(linear):
+        # Where all samples are on one side any bias that keeps them there will do, and the intercept takes it back.
+        above = design.patterns[:, 0][design.pattern[blocks[linear]]]
+        inner = task.X @ weights[linear].T
+        biases[linear] = -np.where(above, inner.min(axis=0), inner.max(axis=0))
+        intercept = intercept - (neuron.activation.slopes(above) * biases[linear]) @ output[linear]
     gated, gate_biases = (None, None) if gates is None else neuron.split(gates[:, design.pattern[blocks]].T)
     mu = neuron.feature_penalty
     return Network(
@@ -58,6 +60,7 @@ def network_of(problem: Problem, coef: NDArray, intercept: NDArray | float, gate
         skip_weights,
         hidden_bias="free" if neuron.free_bias else "penalized",
         feature_penalty=None if mu is None else mu[: weights.shape[1]],
+        activation=neuron.activation,
     )
 
 
@@ -82,11 +85,14 @@ def coef_of(network: Network, problem: Problem) -> NDArray:
     """
     design, neuron = problem.design, problem.task.neuron
     cones = neuron.activation.cones
-    if cones and network.gate_weights is not None:
-        raise ValueError("network has gates; use activation='gated_relu' or network.to_relu(X).")
-    if not cones and network.gate_weights is None:
-        raise ValueError("network has no gates; use activation='relu'.")
+    if network.activation != neuron.activation:
+        raise ValueError(
+            f"network must have {neuron.activation.title} neurons, got {network.activation.title} ones; "
+            "network.to_relu(X) is a ReLU network with the same predictions on X."
+        )
     weights, coef = neuron.join(network.hidden_weights, network.hidden_biases), np.zeros(design.shape)
+    # The sides on which samples lie, of weights that may be turned as the listed patterns are.
+    weights = np.where(neuron.turns(design.X, (design.X @ weights.T >= 0).T)[:, None], -weights, weights)
     pattern = find_patterns(network, design.X, design.patterns, neuron)
     lost = np.count_nonzero(pattern < 0)
     if lost:
@@ -98,8 +104,7 @@ def coef_of(network: Network, problem: Problem) -> NDArray:
         for output in np.flatnonzero(amounts):
             sign = np.sign(amounts[output]) if cones else 1.0
             coef[block[output, pattern[j], sign]] += sign * amounts[output] * weights[j]
-    if neuron.free_bias:
-        coef[design.patterns.all(axis=1)[design.pattern], -1] = 0.0
+    coef[neuron.linear(design.patterns)[design.pattern], -1] = 0.0
     return coef
 
 
@@ -124,14 +129,14 @@ def find_patterns(network: Network, rows: NDArray, patterns: NDArray[np.bool_], 
     index : int array of shape (n_neurons,)
         -1 for a neuron whose pattern is not listed.
     """
-    gated, weights, biases = False, network.hidden_weights, network.hidden_biases
-    if network.gate_weights is not None and network.gate_biases is not None:
-        gated, weights, biases = True, network.gate_weights, network.gate_biases
-    gates = neuron.join(weights, biases)
+    gates = neuron.join(*network.switches)
     side = rows @ gates.T
-    slack = 0.0 if gated else ON_HYPERPLANE * np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(gates, axis=1))
-    on, off = (side >= 0, side < 0) if gated else (side > slack, side < -slack)
-    listed = patterns.astype(float)
+    side = np.where(neuron.turns(rows, (side >= 0).T), -side, side)
+    on, off = side >= 0, side < 0
+    if network.activation.cones:
+        slack = ON_HYPERPLANE * np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(gates, axis=1))
+        on, off = side > slack, side < -slack
+    listed = neuron.turned(rows, patterns).astype(float)
     conflicts = (1 - listed) @ on + listed @ off
     index = np.argmin(conflicts, axis=0) if len(patterns) else np.zeros(len(gates), dtype=int)
     return np.where(conflicts.min(axis=0, initial=np.inf) == 0, index, -1)

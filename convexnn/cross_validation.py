@@ -21,10 +21,10 @@ from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from convexnn.budget import Budget
+from convexnn.engine import AUTO_ALPHA
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.fits import Fit
 from convexnn.path import check_alphas, path_of
-from convexnn.training import AUTO_ALPHA
 
 #: Fits in the folds stop at a gap of this share of the loss without neurons, ...
 ROUGH = 0.01
@@ -385,7 +385,9 @@ def _cross_validate(budget, model, single, sample, labels, weighted, groups) -> 
     # Solvers that limit the threads of BLAS for themselves would, in several threads, leave the limit behind.
     with threadpool_limits(limits=1, user_api="blas"):
         for k in range(len(alphas)):
-            tols[k] = single.tol = max(model.tol, ROUGH, min(rough, ROUGHEST))
+            tols[k] = max(model.tol, ROUGH, min(rough, ROUGHEST))
+            for walk in walks:
+                walk.settings = replace(walk.settings, tol=tols[k])
             left = folds_budget.left
             # The first lists patterns and finds alpha_max.
             share = 1.0 / (len(alphas) - k) if k else max(FIRST_SHARE, 1.0 / len(alphas))
@@ -453,9 +455,10 @@ def _cross_validate(budget, model, single, sample, labels, weighted, groups) -> 
     walk = single._train(sample, alphas=lambda _: alphas[: best + 1])
     path: list[Fit] = []
     for k in range(best + 1):
-        single.tol = tols[k]
+        walk.settings = replace(walk.settings, tol=tols[k])
         if k == best:
             _set(single, tol=model.tol, certify=model.certify, verbose=model.verbose)
+            walk.settings = single._settings(walk.task)
         # Half of the time is for the last step.
         share = None if k == best or budget.left is None else 0.5 * budget.left / (best - k)
         fit, _ = _advance(walk, share)

@@ -49,13 +49,12 @@ def descend(
     feeding = [slice(*np.searchsorted(output, (o, o + 1))) for o in range(n_outputs)]
     free = task.free
 
-    rows = in_single_precision(X)
+    rows, activation = in_single_precision(X), task.neuron.activation
 
     def forward(W, a):
-        hidden = rows @ W.T.astype(rows.dtype)
-        np.maximum(hidden, 0.0, out=hidden)
-        a = a.astype(rows.dtype)
-        return hidden, np.column_stack([hidden[:, part] @ a[part] for part in feeding]).astype(float)
+        before = rows @ W.T.astype(rows.dtype)
+        hidden, a = activation(before), a.astype(rows.dtype)
+        return before > 0, hidden, np.column_stack([hidden[:, part] @ a[part] for part in feeding]).astype(float)
 
     def unpack(p):
         parts, a, c = np.split(p, [len(signs) * m * d, len(signs) * m * d + m])
@@ -65,11 +64,11 @@ def descend(
     def objective(p):
         check()
         W, charge, a, c = unpack(p)
-        hidden, z = forward(W, a)
+        active, hidden, z = forward(W, a)
         z += free @ c
         z = z[:, 0] if n_outputs == 1 else z
         g = task.gradient(z).reshape(n, n_outputs)
-        back, slope_a = (hidden > 0).astype(rows.dtype), np.empty(m)
+        back, slope_a = activation.slopes(active).astype(rows.dtype), np.empty(m)
         for o, part in enumerate(feeding):
             slope = g[:, o].astype(rows.dtype)
             slope_a[part] = slope @ hidden[:, part]
@@ -85,7 +84,7 @@ def descend(
         return value, np.concatenate([*slopes, slope_a, (free.T @ g).ravel()])
 
     # Neurons that first have to stand in for the unpenalised terms would lose their places.
-    z = forward(W, a)[1]
+    z = forward(W, a)[2]
     z = z[:, 0] if n_outputs == 1 else z
     c = free.T @ np.broadcast_to(task.best_intercept(z), z.shape).reshape(n, n_outputs) / n
     parts, low = np.stack([W]), -np.inf
@@ -106,4 +105,4 @@ def descend(
         minimize(objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options, callback=watch)
     W, _, a, _ = unpack(last)
     cells = Cells((X @ W.T >= 0).T, np.where(a >= 0, 1.0, -1.0), output, np.abs(a)[:, None] * W)
-    return cells.join(Cells.none(X))
+    return cells.turned(X, task.neuron).join(Cells.none(X))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convexnn.budget import check
+from convexnn.neurons.activations import ACTIVATIONS
 
 # Patterns are kept as float64 beside the bits up to this size; larger ones are converted by chunks at each pass,
 # which costs as much as reading them from memory would.
@@ -16,10 +17,12 @@ FLOAT_PATTERNS_BYTES = 2**28
 
 
 class Design:
-    r"""The linear map from coefficients to predictions, z_i = sum_k sign_k D_ik x_i^T v_k.
+    r"""The linear map from coefficients to predictions, z_i = sum_k sign_k s_ik x_i^T v_k.
 
-    Written as z_i = x_i^T (D U)_i with U the signed coefficients summed over the blocks of a pattern, both the map and
-    its adjoint are one matrix product with the 0/1 pattern matrix and one elementwise product with X.
+    The slope s_ik of the activation is 1 where sample i is active in the pattern of block k, and for ReLU 0 elsewhere.
+    Written as z_i = x_i^T (S U)_i with U the signed coefficients summed over the blocks of a pattern, both the map and
+    its adjoint are one matrix product with the 0/1 pattern matrix and one elementwise product with X; a slope below
+    zero adds the sum over all blocks, as s_ik = kink D_ik + slope.
 
     Parameters
     ----------
@@ -31,6 +34,8 @@ class Design:
         Pattern index, sign (+1 or -1) and output index of each block; no two blocks agree in all three.
     n_outputs : int, default=1
         With 1, predictions have shape (n_samples,), else (n_samples, n_outputs).
+    activation : Activation, default=ReLU
+        See convexnn.neurons.activations.
 
     Examples
     --------
@@ -40,13 +45,14 @@ class Design:
     array([-20.,   0.])
     """
 
-    def __init__(self, X, patterns, pattern, sign, output, n_outputs: int = 1):
+    def __init__(self, X, patterns, pattern, sign, output, n_outputs: int = 1, activation=ACTIVATIONS["relu"]):
         self.X = X
         self.patterns = patterns
         self.pattern = np.asarray(pattern, dtype=np.intp)
         self.sign = np.asarray(sign, dtype=float)
         self.output = np.asarray(output, dtype=np.intp)
         self.n_outputs = n_outputs
+        self.activation = activation
         self._plus, self._minus = self.sign > 0, self.sign < 0
         self._squared_norm: tuple[Any, float] = (None, 0.0)
 
@@ -76,6 +82,7 @@ class Design:
         for rows, D in self._chunks[1:]:
             check()
             total += D.astype(float).T @ U[rows]
+        total = self.activation.kink * total + self.activation.slope * U.sum(axis=0)
         if self.n_outputs == 1:
             return np.einsum("nd,nd->n", total, self.X)
         return np.einsum("ncd,nd->nc", total.reshape(n, self.n_outputs, d), self.X)
@@ -88,16 +95,28 @@ class Design:
         for _, D in self._chunks:
             check()
             parts.append(D.astype(float, copy=False) @ M)
-        G = np.concatenate(parts)
+        G = self.activation.kink * np.concatenate(parts) + self.activation.slope * M.sum(axis=0)
         return self.sign[:, None] * G.reshape(-1, self.n_outputs, d)[self.pattern, self.output]
 
     def restrict(self, blocks: NDArray) -> Design:
         """The map on some of the blocks; patterns that none of them uses are dropped."""
         used, pattern = np.unique(self.pattern[blocks], return_inverse=True)
-        part = Design(self.X, self.patterns[used], pattern, self.sign[blocks], self.output[blocks], self.n_outputs)
+        own = self.sign[blocks], self.output[blocks], self.n_outputs, self.activation
+        part = Design(self.X, self.patterns[used], pattern, *own)
         # A bound for the part too.
         part._squared_norm = self._squared_norm
         return part
+
+    def slopes(self, blocks: NDArray) -> NDArray:
+        """The slope of the activation at every sample in some blocks, shape (n, n_samples)."""
+        return self.activation.slopes(self.patterns[self.pattern[blocks]])
+
+    def columns(self, blocks: NDArray, vectors: NDArray) -> NDArray:
+        """By how much predictions change when blocks move along vectors (n, n_features), shape (n, n_samples)."""
+        columns = vectors @ self.X.T
+        columns *= self.slopes(blocks)
+        columns *= self.sign[blocks, None]
+        return columns
 
     def squared_norm(self, weights: NDArray) -> float:
         """Largest eigenvalue of A^T diag(weights) A, from below, by the power method; kept for the same weights."""

@@ -33,13 +33,15 @@ class ConvexReLURegressor(RegressorMixin, TwoLayerNetwork):
         units of y, nor of X as a whole (without hidden bias), nor with repeated data.
     loss : {"squared", "huber", "absolute", "quantile"} or loss object, default="squared"
         ``convexnn.losses.Huber(delta=0.5)`` sets a parameter. "absolute" and "quantile" need solver="cvxpy".
-    activation : {"relu", "gated_relu"}, default="relu"
-        "gated_relu" fixes the gates and drops the cone constraints: a faster relaxation, not a ReLU network.
+    activation : {"relu", "leaky_relu", "absolute", "gated_relu"} or activation object, default="relu"
+        "leaky_relu" has the slope 0.01 below zero, "absolute" is |z|; ``convexnn.neurons.activations.LeakyReLU(0.2)``
+        sets the slope. "gated_relu" fixes the gates and drops the cone constraints: a faster relaxation, not a ReLU
+        network.
     patterns : {"auto", "adaptive", "exact", "sampled"} or Arrangement, default="auto"
-        "adaptive" (ReLU only) searches all activation patterns for those that matter and stops when a thorough search
-        finds no better neuron; ``alpha_max_`` is then the largest price found. "exact" lists every pattern of the data
-        (few samples, few features), "sampled" draws ``n_patterns`` random gates. "auto" is exact if there are at most
-        ``n_patterns`` patterns, else adaptive for ReLU with the solver "newton", and sampled for gated ReLU and the
+        "adaptive" (not for gates) searches all activation patterns for those that matter and stops when a thorough
+        search finds no better neuron; ``alpha_max_`` is then the largest price found. "exact" lists every pattern of
+        the data (few samples, few features), "sampled" draws ``n_patterns`` random gates. "auto" is exact if there are
+        at most ``n_patterns`` patterns, else adaptive with the solver "newton", and sampled for gated ReLU and the
         other solvers, which are too slow for many programs in a row.
     n_patterns : int, default=1000
         Number of gates to draw, and up to which "auto" lists all patterns.

@@ -17,6 +17,7 @@ from convexnn.certificate import Certificate
 from convexnn.files import replacing
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
+from convexnn.neurons.activations import Activation
 
 PROBABILISTIC = ("log_loss", "multinomial_log_loss")
 #: What a certificate says of a fit, beside its text.
@@ -40,7 +41,7 @@ def to_sklearn(
     Parameters
     ----------
     network : Network
-        Any network without gates.
+        Of ReLU neurons.
     loss : str or Loss, optional
         What it was trained with; by default "squared", or "log_loss" where classes are given. A classification loss
         gives an MLPClassifier, any other an MLPRegressor.
@@ -61,7 +62,7 @@ def to_sklearn(
     Raises
     ------
     ValueError
-        When the network has gates, or loss, classes or feature_names do not fit it.
+        When the network has neurons that are no ReLU, or loss, classes or feature_names do not fit it.
 
     Warns
     -----
@@ -78,6 +79,11 @@ def to_sklearn(
     >>> to_sklearn(network, classes=["far away", "near"]).predict([[-3.0], [0.0]]).tolist()
     ['near', 'far away']
     """
+    if network.activation.slope:
+        raise ValueError(
+            f"scikit-learn's MLP has no {network.activation.title} neurons: export network.to_relu(X)[0], which has "
+            "two ReLU neurons for each and the same predictions, or use to_torch or to_onnx."
+        )
     W1, b1, W2, b2 = _layers(network, "scikit-learn's MLP")
     loss, labels = _task(network, loss, classes)
     options: dict[str, Any] = dict(hidden_layer_sizes=(len(b1),), alpha=float(alpha), solver="adam", random_state=0)
@@ -106,6 +112,7 @@ def to_sklearn(
 def to_torch(network: Network, *, dtype: Any = "float64") -> Any:
     """A torch ``Sequential(Linear, ReLU, Linear)`` with the predictions of the network.
 
+    In the place of ReLU stands ``LeakyReLU`` with the slope below zero of other activations, -1 for the absolute value.
     A skip connection becomes two neurons an output, x^T s = (s^T x)_+ - (-s^T x)_+; a network without neurons gets one
     whose weights are zero.
 
@@ -127,7 +134,8 @@ def to_torch(network: Network, *, dtype: Any = "float64") -> Any:
     ImportError
         When torch is not installed.
     ValueError
-        When the network has gates or the dtype is another.
+        When the network has gates, or a skip connection beside absolute values, whose sums are no linear function; or
+        when the dtype is another.
 
     Examples
     --------
@@ -151,7 +159,8 @@ def to_torch(network: Network, *, dtype: Any = "float64") -> Any:
             layer.weight.copy_(torch.from_numpy(weight.T))
             layer.bias.copy_(torch.from_numpy(bias))
         layers.append(layer)
-    return torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1])
+    slope = network.activation.slope
+    return torch.nn.Sequential(layers[0], torch.nn.LeakyReLU(slope) if slope else torch.nn.ReLU(), layers[1])
 
 
 def to_onnx(
@@ -238,7 +247,7 @@ def to_onnx(
     zero, column = constant("zero", np.zeros((), dtype=name)), constant("column", np.array([1]))
     z = node("Gemm", ["X", weights["hidden_weights"], weights["hidden_biases"]], "preactivations", transB=1)
     if network.gate_weights is None:
-        z = node("Relu", [z], "hidden")
+        z = _hidden_nodes(network.activation, z, node, lambda value: constant("slope", np.asarray(value, dtype=name)))
     else:
         gates = node("Gemm", ["X", weights["gate_weights"], weights["gate_biases"]], "gates", transB=1)
         z = node("Where", [node("GreaterOrEqual", [gates, zero], "open"), z, zero], "hidden")
@@ -292,6 +301,17 @@ def to_onnx(
     return model
 
 
+def _hidden_nodes(activation: Activation, z: str, node: Any, constant: Any) -> str:
+    """The nodes of an activation on pre-activations z: max(z, 0) - slope max(-z, 0)."""
+    if activation.slope == 0:
+        return node("Relu", [z], "hidden")
+    if activation.even:
+        return node("Abs", [z], "hidden")
+    below = node("Relu", [node("Neg", [z], "below")], "below_zero")
+    bent = node("Mul", [below, constant(activation.slope)], "bent")
+    return node("Sub", [node("Relu", [z], "above_zero"), bent], "hidden")
+
+
 def save_safetensors(network: Network, path: str | PathLike, **facts: Any) -> None:
     """Write the weights, bitwise, to a .safetensors file.
 
@@ -328,7 +348,7 @@ def save_safetensors(network: Network, path: str | PathLike, **facts: Any) -> No
     Network(2 ReLU neurons, 1 feature, 1 output)
     """
     numpy = _optional("safetensors.numpy")
-    weights = {key: value for key, value in vars(network).items() if value is not None and key != "hidden_bias"}
+    weights = network.arrays | dict(slope=network.activation.slope)
     tensors = {key: np.array(value, dtype=float, order="C") for key, value in weights.items()}
     content = numpy.save(tensors, _metadata(network, facts))
     with replacing(path) as file:
@@ -364,14 +384,17 @@ def load_safetensors(path: str | PathLike) -> Network:
         pass
     try:
         with safetensors.safe_open(path, "np") as file:
-            weights = {key: file.get_tensor(key) for key in Network.__dataclass_fields__ if key in file.keys()}  # noqa: SIM118
+            names = [*Network.__dataclass_fields__, "slope"]
+            weights: dict[str, Any] = {key: file.get_tensor(key) for key in names if key in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (safetensors.SafetensorError, TypeError) as error:
         # NumPy has no such dtype, for the second.
         raise ValueError(f"{path} is not a .safetensors file of a network: {error}") from None
     # A certificate's is beside the weights, and may be "none": then there is nothing to penalise.
     hidden_bias = metadata.get("hidden_bias", "none")
-    return Network.from_weights(weights | {"hidden_bias": "penalized" if hidden_bias == "none" else hidden_bias}, path)
+    weights["hidden_bias"] = "penalized" if hidden_bias == "none" else hidden_bias
+    weights["activation"] = metadata.get("activation")
+    return Network.from_weights(weights, path)
 
 
 def _optional(module: str) -> Any:
@@ -398,9 +421,7 @@ def _float(dtype: Any) -> str:
 def _matrices(network: Network) -> dict[str, NDArray]:
     """The weights by name, outputs as columns; at least one neuron, if of zero weights: not all software takes none."""
     columns = ("output_weights", "skip_weights")
-    found = {
-        key: np.asarray(value) for key, value in vars(network).items() if value is not None and key != "hidden_bias"
-    }
+    found = {key: np.asarray(value) for key, value in network.arrays.items()}
     for key in columns:
         if key in found:
             found[key] = found[key].reshape(-1, network.n_outputs)
@@ -421,9 +442,16 @@ def _layers(network: Network, target: str) -> tuple[NDArray, NDArray, NDArray, N
     found = _matrices(network)
     W1, b1, W2 = found["hidden_weights"].T, found["hidden_biases"], found["output_weights"]
     if "skip_weights" in found:
+        if network.activation.even:
+            raise ValueError(
+                f"{target} of absolute values cannot hold a skip connection: export network.to_relu(X)[0], which has "
+                "two ReLU neurons for each and the same predictions, or use to_onnx."
+            )
+        # sigma(z) - sigma(-z) = (1 + slope) z.
         S, k = found["skip_weights"], network.n_outputs
+        whole = np.eye(k) / (1 + network.activation.slope)
         W1, b1 = np.hstack([W1, S, -S]), np.concatenate([b1, np.zeros(2 * k)])
-        W2 = np.vstack([W2, np.eye(k), -np.eye(k)])
+        W2 = np.vstack([W2, whole, -whole])
     return tuple(np.array(each, dtype=float, order="C") for each in (W1, b1, W2, found["output_bias"]))  # type: ignore
 
 
@@ -459,7 +487,9 @@ def _names(network: Network, feature_names: ArrayLike | None) -> list[str] | Non
 
 def _metadata(network: Network, facts: dict[str, Any]) -> dict[str, str]:
     """Facts as text; a loss by its name, with its parameters beside it, a certificate by what it states."""
-    facts = {"convexnn_version": __version__, "hidden_bias": network.hidden_bias} | facts
+    activation = network.activation
+    own: dict[str, Any] = {"hidden_bias": network.hidden_bias, "activation": activation.name, "slope": activation.slope}
+    facts = {"convexnn_version": __version__} | own | facts
     loss, certificate = facts.get("loss"), facts.get("certificate")
     if isinstance(certificate, Certificate):
         facts |= {key: getattr(certificate, key) for key in STATED} | {"certificate": str(certificate)}

@@ -36,7 +36,8 @@ def fused(problem: Problem, cells: Cells, intercept: NDArray | float) -> Cells:
     part = cells.take(np.flatnonzero(cells.alive))
     task, X, V = problem.task, problem.task.rows, part.V.copy()
     z = np.zeros((len(task.y), task.n_outputs))
-    H = np.maximum(X @ V.T, 0.0) * part.sign
+    activation = task.neuron.activation
+    H = activation(X @ V.T) * part.sign
     np.add.at(z.T, part.output, H.T)
 
     def objective(z, norms):
@@ -61,10 +62,10 @@ def fused(problem: Problem, cells: Cells, intercept: NDArray | float) -> Cells:
                 continue
             v = V[i] + V[j]
             h = X @ v
-            if task.neuron.free_bias and (h >= 0).all():
-                # Active everywhere the bias is a constant, which is the intercept's.
+            if task.neuron.linear(np.array([h >= 0, h > 0])).any():
+                # With all samples on one side the bias is a constant, which is the intercept's.
                 continue
-            h = np.maximum(h, 0.0) * part.sign[i]
+            h = activation(h) * part.sign[i]
             trial, lengths = z.copy(), norms.copy()
             trial[:, part.output[i]] += h - H[:, i] - H[:, j]
             lengths[i], lengths[j] = task.neuron.norms(v[None])[0], 0.0

@@ -17,7 +17,7 @@ from convexnn.arrangements import Arrangement, enumerate_patterns
 from convexnn.faces import with_faces
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
-from convexnn.neuron import Neuron
+from convexnn.neurons.neuron import Neuron
 from convexnn.problem import Problem
 from convexnn.task import EPS, Task
 from convexnn.units import ROUNDING, Units
@@ -107,7 +107,7 @@ class Graded:
         X = task.X
         z = network.predict(X)
         inner = np.abs(X) @ np.abs(network.hidden_weights.T) + np.abs(network.hidden_biases)
-        size = inner @ np.abs(network.output_weights) + np.abs(network.output_bias)
+        size = network.activation.steepest * inner @ np.abs(network.output_weights) + np.abs(network.output_bias)
         if network.skip_weights is not None:
             size = size + np.abs(X) @ np.abs(network.skip_weights)
         if task.loss.target == "real":
@@ -159,6 +159,7 @@ class Graded:
         if self.task.neuron.free_bias:
             # Biases up to the length of the longest row beside weights of length 1.
             lengths = lengths + lengths.max()
+        lengths = self.task.neuron.activation.steepest * lengths
         reach = 2 * lengths @ np.abs(away).reshape(len(away), -1) + blur * np.linalg.norm(lengths)
         size = problem.alpha / max(problem.alpha, price + float(np.max(reach, initial=0.0)))
         if not np.isfinite(size):
@@ -180,7 +181,7 @@ class Graded:
 
     def price_rounding(self, theta: NDArray) -> float:
         """What rounding errors of the sums over the samples may make of a price."""
-        columns = np.abs(theta).reshape(len(theta), -1)
+        columns = self.task.neuron.activation.steepest * np.abs(theta).reshape(len(theta), -1)
         return TERMS * EPS * float((np.linalg.norm(self.normal.task.rows, axis=1) @ columns).max(initial=0.0))
 
     def dual_rounding(self, theta: NDArray) -> float:
@@ -258,7 +259,7 @@ def task_of(
         y,
         loss,
         sample_weight,
-        Neuron.of_network(network, hidden_bias),
+        Neuron.of(network.activation, hidden_bias, network.feature_penalty, network.hidden_weights.shape[1]),
         fit_intercept=fit_intercept,
         skip_connection=network.skip_weights is not None,
         n_outputs=network.n_outputs,
@@ -270,6 +271,6 @@ def task_of(
         raise ValueError('hidden_bias="none" needs a network without hidden biases.')
     if not task.fit_intercept and np.any(network.output_bias):
         raise ValueError("fit_intercept=False needs a network without an output bias.")
-    if not all(np.isfinite(part).all() for part in vars(network).values() if isinstance(part, (np.ndarray, float))):
+    if not all(np.isfinite(part).all() for part in network.arrays.values()):
         raise ValueError("network must have finite weights.")
     return task

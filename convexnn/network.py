@@ -1,4 +1,4 @@
-"""Network: the weights of a two-layer ReLU (or gated ReLU) network, and what can be done with weights alone."""
+"""Network: the weights of a network of two layers, and what can be done with weights alone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from convexnn.arrangements import check_data
 from convexnn.budget import check
 from convexnn.files import read_arrays, replacing
 from convexnn.losses import Loss, get_loss
+from convexnn.neurons.activations import ACTIVATIONS, Activation
 
 # Unit weight vectors closer than this are one direction: merging them moves predictions by less than rounding
 # amplified a million times.
@@ -30,11 +31,15 @@ DEPENDENT = 1e-11
 ON_HYPERPLANE = 1e-9
 
 
+# Parameters with a row for each neuron.
+PER_NEURON = ("hidden_weights", "hidden_biases", "output_weights", "gate_weights", "gate_biases")
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
-    r"""f(x) = sum_j (w_j^T x + b_j)_+ a_j + c, or with gates sum_j 1[g_j^T x + h_j >= 0] (w_j^T x + b_j) a_j + c.
+    r"""f(x) = sum_j sigma(w_j^T x + b_j) a_j + c, or with gates sum_j 1[g_j^T x + h_j >= 0] (w_j^T x + b_j) a_j + c.
 
-    A skip connection adds x^T s.
+    sigma is the activation, (z)_+ for ReLU. A skip connection adds x^T s.
 
     Parameters
     ----------
@@ -54,6 +59,13 @@ class Network:
         Whether the weight decay counts hidden biases.
     feature_penalty : array of shape (n_features,), optional
         mu, what the norm of a neuron's weights adds for each unit of each: |(w, b)| + sum_i mu_i |w_i|.
+    activation : Activation, optional
+        sigma, an object of convexnn.neurons.activations; by default ReLU, or gated ReLU where there are gates.
+
+    Raises
+    ------
+    ValueError
+        When there are gates beside an activation with a slope below zero.
 
     Examples
     --------
@@ -74,6 +86,12 @@ class Network:
     skip_weights: NDArray[np.float64] | None = None
     hidden_bias: str = "penalized"
     feature_penalty: NDArray[np.float64] | None = None
+    activation: Activation = None  # type: ignore[assignment]
+
+    def __post_init__(self):
+        # Gates make a gated ReLU of a ReLU, and the other way round.
+        given, gated = self.activation or ACTIVATIONS["relu"], self.gate_weights is not None
+        object.__setattr__(self, "activation", given.with_gates(gated))
 
     @property
     def n_neurons(self) -> int:
@@ -108,10 +126,18 @@ class Network:
         gate opens or closes. 0 for a feature whose weights are all zero; all 0 for a network without weights.
         """
         output = np.linalg.norm(self.output_weights.reshape(self.n_neurons, self.n_outputs), axis=1)
-        slopes = output @ np.abs(self.hidden_weights)
+        slopes = self.activation.steepest * output @ np.abs(self.hidden_weights)
         if self.skip_weights is not None:
             slopes = slopes + np.linalg.norm(self.skip_weights.reshape(len(slopes), -1), axis=1)
         return slopes / (slopes.sum() or 1.0)
+
+    @property
+    def switches(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Weights and biases of the hyperplanes where neurons switch, their gates or their own, as ``hidden_weights``
+        and ``hidden_biases``."""
+        if self.gate_weights is None or self.gate_biases is None:
+            return self.hidden_weights, self.hidden_biases
+        return self.gate_weights, self.gate_biases
 
     def hidden(self, X: ArrayLike) -> NDArray[np.float64]:
         """Activations of the hidden neurons, shape (n_samples, n_neurons).
@@ -135,8 +161,24 @@ class Network:
             raise ValueError(f"X must have {self.hidden_weights.shape[1]} features, got {X.shape[1]}.")
         before = X @ self.hidden_weights.T + self.hidden_biases
         if self.gate_weights is None or self.gate_biases is None:
-            return np.maximum(before, 0.0)
+            return self.activation(before)
         return before * (X @ self.gate_weights.T + self.gate_biases >= 0)
+
+    def slopes(self, X: ArrayLike) -> NDArray[np.float64]:
+        """By how much each activation changes with its input, 1 and 0 for ReLU, shape (n_samples, n_neurons).
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            The data, without a ones column.
+
+        Returns
+        -------
+        slopes : array of shape (n_samples, n_neurons)
+            On a hyperplane the slope above it, as a gate is open there.
+        """
+        weights, biases = self.switches
+        return self.activation.slopes(check_data(X) @ weights.T + biases >= 0)
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predictions f(x_i): shape (n_samples,), or (n_samples, n_outputs) for several outputs.
@@ -225,7 +267,7 @@ class Network:
         part = self.select(counts)
         if self.hidden_bias == "free":
             # Zero weights beside a free bias make a constant.
-            constant = np.maximum(self.hidden_biases[~counts], 0.0) @ self.output_weights[~counts]
+            constant = self.activation(self.hidden_biases[~counts]) @ self.output_weights[~counts]
             part = replace(part, output_bias=self.output_bias + constant)
         outer = np.linalg.norm(part.output_weights.reshape(part.n_neurons, part.n_outputs), axis=1)
         inner = part._inner_norms
@@ -243,9 +285,12 @@ class Network:
         m = part.n_neurons
         inside = np.column_stack([part.hidden_weights, part.hidden_biases])
         inner = part._inner_norms[:, None]
-        keys = [inside / inner, part.output_weights.reshape(m, part.n_outputs) / inner]
-        if part.gate_weights is not None and part.gate_biases is not None:
-            gates = np.column_stack([part.gate_weights, part.gate_biases])
+        directions = inside / inner
+        if part.activation.even:
+            directions *= upper_half(directions)[:, None]
+        keys = [directions, part.output_weights.reshape(m, part.n_outputs) / inner]
+        if part.gate_weights is not None:
+            gates = np.column_stack(part.switches)
             across = np.linalg.norm(gates, axis=1, keepdims=True)
             keys.append(gates / np.where(across > 0, across, 1.0))
         if m < 2:
@@ -297,10 +342,11 @@ class Network:
         return part.select(keep)._scaled(root, root)
 
     def to_relu(self, X: ArrayLike) -> tuple[Network, float]:
-        r"""A ReLU network with the same predictions on X as this gated ReLU network, and its price.
+        r"""A ReLU network with the same predictions on X as this network, and its price.
 
         Every gated weight v is a difference p - q of two vectors of its pattern's cone; of these the pair with the
-        least |p|^2 + |q|^2 is taken.
+        least |p|^2 + |q|^2 is taken. Other activations are the sum of two ReLUs, max(z, 0) + s min(z, 0) =
+        (z)_+ - s (-z)_+.
 
         Parameters
         ----------
@@ -310,9 +356,9 @@ class Network:
         Returns
         -------
         network : Network
-            Up to two neurons for each gated one. Off the data X its predictions differ.
+            Up to two neurons for each. Off the data X the predictions of gates differ, those of others do not.
         price : float
-            Sum of path norms divided by that of the gated network, at least 1: the growth of the penalty.
+            Sum of path norms divided by that of this network, at least 1: the growth of the penalty.
 
         Raises
         ------
@@ -325,7 +371,7 @@ class Network:
            section 3 (cone decompositions).
         """
         if self.gate_weights is None:
-            return self, 1.0
+            return self._two_for_each() if self.activation.slope else (self, 1.0)
         X = check_data(X)
         biased = bool(np.any(self.gate_biases) or np.any(self.hidden_biases))
         rows = np.column_stack([X, np.ones(len(X))]) if biased else X
@@ -333,7 +379,7 @@ class Network:
         rows = rows / np.where(lengths > 0, lengths, 1.0)
         part = self.balance()
         if not part.n_neurons:
-            return replace(part, gate_weights=None, gate_biases=None), 1.0
+            return replace(part, gate_weights=None, gate_biases=None, activation=ACTIVATIONS["relu"]), 1.0
         weights = np.column_stack([part.hidden_weights, part.hidden_biases])[:, : rows.shape[1]]
         gates = np.column_stack([part.gate_weights, part.gate_biases])[:, : rows.shape[1]]  # type: ignore[list-item]
         signs = np.where(rows @ gates.T >= 0, 1.0, -1.0)
@@ -353,8 +399,17 @@ class Network:
             output_weights=np.array(output),
             gate_weights=None,
             gate_biases=None,
+            activation=ACTIVATIONS["relu"],
         ).balance()
         return network, float(network.path_norms.sum() / part.path_norms.sum())
+
+    def _two_for_each(self) -> tuple[Network, float]:
+        """The ReLU network of both sides of each neuron, and its price."""
+        mirrored = self._scaled(-np.ones(self.n_neurons), -self.activation.slope * np.ones(self.n_neurons))
+        names = ("hidden_weights", "hidden_biases", "output_weights")
+        both: dict[str, Any] = {name: np.concatenate([getattr(self, name), getattr(mirrored, name)]) for name in names}
+        network = replace(self, **both, activation=ACTIVATIONS["relu"]).balance()
+        return network, float(network.path_norms.sum() / (self.path_norms.sum() or 1.0)) if self.n_neurons else 1.0
 
     def for_raw_inputs(self, mean: ArrayLike, scale: ArrayLike) -> Network:
         """The network that on raw x does what this one does on (x - mean) / scale.
@@ -400,9 +455,10 @@ class Network:
         OSError
             When the file cannot be written; one that was there stays as it was.
         """
-        weights = {name: value for name, value in vars(self).items() if value is not None}
+        facts = dict(hidden_bias=self.hidden_bias, activation=self.activation.name, slope=self.activation.slope)
+        weights: Any = self.arrays | facts
         for name, value in extra.items():
-            if name in (*vars(self), "file", "allow_pickle"):
+            if name in (*vars(self), "slope", "file", "allow_pickle"):
                 raise ValueError(f"extra arrays must not be named {name!r}: that name is taken.")
             if np.asarray(value).dtype.hasobject:
                 raise ValueError(f"extra array {name!r} must have a numeric or string dtype, got object.")
@@ -455,8 +511,8 @@ class Network:
         Raises
         ------
         ValueError
-            When weights are missing, not real or not finite, their shapes do not match, hidden_bias is unknown, or a
-            feature penalty is negative.
+            When weights are missing, not real or not finite, their shapes do not match, hidden_bias is unknown, a
+            feature penalty is negative, or a slope is that of no activation.
         """
         bad = f"{path} is not a saved network"
         needed = {"hidden_weights", "hidden_biases", "output_weights", "output_bias"}
@@ -466,7 +522,9 @@ class Network:
         hidden_bias = str(found.get("hidden_bias", "penalized"))
         if hidden_bias not in ("penalized", "free"):
             raise ValueError(f"{bad}: hidden_bias must be 'penalized' or 'free', got {hidden_bias[:50]!r}.")
-        names = [name for name in cls.__dataclass_fields__ if name in found and name != "hidden_bias"]
+        names = [
+            name for name in cls.__dataclass_fields__ if name in found and name not in ("hidden_bias", "activation")
+        ]
         weights: dict[str, Any] = {name: real_array(found[name], f"{bad}: {name}") for name in names}
         shape, outputs = weights["hidden_weights"].shape, weights["output_weights"].shape[1:]
         fits = dict(hidden_biases=shape[:1], gate_weights=shape, gate_biases=shape[:1], feature_penalty=shape[1:])
@@ -479,10 +537,10 @@ class Network:
             raise ValueError(f"{bad}: feature_penalty must not be negative, got {weights['feature_penalty'].min():g}.")
         if not weights["output_bias"].ndim:
             weights["output_bias"] = float(weights["output_bias"])
-        return cls(**weights, hidden_bias=hidden_bias)
+        return cls(**weights, hidden_bias=hidden_bias, activation=_activation(found, bad))
 
     def __repr__(self) -> str:
-        kind = "ReLU" if self.gate_weights is None else "gated ReLU"
+        kind = self.activation.title
         counts = [
             f"{count} {name}{'' if count == 1 else 's'}"
             for count, name in (
@@ -494,7 +552,7 @@ class Network:
         return f"Network({', '.join(counts)}{'' if self.skip_weights is None else ', skip connection'})"
 
     def count_active(self, X: ArrayLike) -> NDArray[np.intp]:
-        """Number of rows on which each neuron is active, shape (n_neurons,).
+        """Number of rows on which each neuron is active, above zero or with an open gate, shape (n_neurons,).
 
         Rows on a neuron's hyperplane, where rounding decides the sign, do not count.
 
@@ -513,7 +571,7 @@ class Network:
             When X is not a finite matrix with the network's number of features.
         """
         size = np.abs(self.hidden(X))
-        return np.count_nonzero(size > ON_HYPERPLANE * size.max(axis=0), axis=0)
+        return np.count_nonzero((size > ON_HYPERPLANE * size.max(axis=0)) & (self.slopes(X) == 1), axis=0)
 
     def summary(
         self,
@@ -583,13 +641,14 @@ class Network:
             length = np.linalg.norm(w)
             return (terms(w / length), -b / length + 0.0) if length else (f"{b:.3g}", 0.0)
 
-        each = "each neuron adds slope * (left - right side) where its condition holds:"
+        below = f"; elsewhere {self.activation.slope:g} times that" if self.activation.slope else ""
+        each = f"each neuron adds slope * (left - right side) where its condition holds{below}:"
         parts = [sides(w, b) for w, b in zip(self.hidden_weights, self.hidden_biases)]
         where = [f"{left} > {right:.3g}" for left, right in parts]
-        if self.gate_weights is not None and self.gate_biases is not None:
+        if self.gate_weights is not None:
             each = "each neuron adds slope * (...) where its gate is open:"
             linear = [f"({left} {'-' if right >= 0 else '+'} {abs(right):.3g})" for left, right in parts]
-            gates = [sides(g, h) for g, h in zip(self.gate_weights, self.gate_biases)]
+            gates = [sides(g, h) for g, h in zip(*self.switches)]
             where = [f"{part} where {left} > {right:.3g}" for part, (left, right) in zip(linear, gates)]
         order = np.argsort(-self.path_norms, kind="stable")
         lengths = np.linalg.norm(self.hidden_weights, axis=1)
@@ -615,6 +674,11 @@ class Network:
             lines.append(f"{shares[order[max_neurons:]].sum():.3g} %  {self.n_neurons - max_neurons} more neurons")
         return "\n".join(lines)
 
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """The weights that the network has, by the names of its parameters."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, (np.ndarray, float))}
+
     def select(self, keep: NDArray) -> Network:
         """The network of some of the neurons.
 
@@ -627,16 +691,8 @@ class Network:
         -------
         network : Network
         """
-        gated = {}
-        if self.gate_weights is not None and self.gate_biases is not None:
-            gated = dict(gate_weights=self.gate_weights[keep], gate_biases=self.gate_biases[keep])
-        return replace(
-            self,
-            hidden_weights=self.hidden_weights[keep],
-            hidden_biases=self.hidden_biases[keep],
-            output_weights=self.output_weights[keep],
-            **gated,
-        )
+        found = self.arrays
+        return replace(self, **{name: found[name][keep] for name in PER_NEURON if name in found})
 
     def _scaled(self, inner: NDArray, outer: NDArray) -> Network:
         shape = (-1,) + (1,) * (self.output_weights.ndim - 1)
@@ -646,6 +702,25 @@ class Network:
             hidden_biases=self.hidden_biases * inner,
             output_weights=self.output_weights * outer.reshape(shape),
         )
+
+
+def _activation(found: dict, bad: str) -> Activation:
+    """The activation of the arrays of a file; of those without a name the one that they can be of."""
+    gated = "gate_weights" in found
+    slope = real_array(found.get("slope", 0.0), f"{bad}: slope")
+    if slope.shape:
+        raise ValueError(f"{bad}: slope must be one number, got shape {slope.shape}.")
+    usual = "gated_relu" if gated else "leaky_relu" if slope.any() else "relu"
+    try:
+        return Activation(str(found.get("activation") or usual)[:50], slope.item(), cones=not gated)
+    except ValueError as error:
+        raise ValueError(f"{bad}: {error}") from None
+
+
+def upper_half(directions: NDArray) -> NDArray:
+    """1 for unit vectors whose last coordinate that is not zero up to rounding is positive, -1 for the others."""
+    last = directions.shape[1] - 1 - np.argmax(np.abs(directions[:, ::-1]) > SAME_DIRECTION, axis=1)
+    return np.where(np.take_along_axis(directions, last[:, None], axis=1)[:, 0] < 0, -1.0, 1.0)
 
 
 def real_array(values: ArrayLike, name: str) -> NDArray[np.float64]:

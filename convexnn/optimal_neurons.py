@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 from convexnn.adaptive import MAX_NEW_CELLS, find
 from convexnn.arrangements import Arrangement
 from convexnn.cells import ONE_NEURON, Cells
-from convexnn.cones import project_onto_cones
 from convexnn.network import Network, clusters
-from convexnn.penalties import FreeBiasConeGroupLasso
 from convexnn.pricing import SPREAD, Effort, Peaks, spread
 from convexnn.problem import Problem
 from convexnn.solvers import Newton
-from convexnn.sparse_cones import sparse_norms, support
 from convexnn.task import Task
 
 # A sample this close to a neuron's hyperplane (unit vectors), or a weight this small, is exactly zero at the optimum.
@@ -87,32 +84,20 @@ def optimal_neurons(
 def _highest(problem: Problem, theta: NDArray, cells: Cells, share: float) -> Cells:
     """Of each cell the vector of highest price, with the price as norm; only prices above that share of alpha."""
     neuron, X, floor = problem.task.neuron, problem.task.rows, share * problem.alpha
-    mu, cones = neuron.feature_penalty, neuron.activation.cones
     t = cells.sign * theta.reshape(len(X), -1)[:, cells.output]
     G, k = np.zeros((len(cells.sign), X.shape[1])), np.arange(len(cells.sign))
     size = max(1, 4_000_000 // len(X))
     for part in (k[i : i + size] for i in range(0, len(k), size)):
-        G[part] = (cells.patterns[part] * t[:, part].T) @ X
-    lengths = np.linalg.norm(X, axis=1, keepdims=True)
-    rows, V = X / np.where(lengths > 0, lengths, 1.0), G
-    if not cones and mu is not None:
-        V = support(G, mu, np.zeros((1, X.shape[1])), np.zeros((len(G), 1), dtype=bool), floor=floor)[0]
-    elif mu is not None:
-        V = support(G, mu, rows, cells.patterns, floor=floor)[0]
-    elif neuron.free_bias:
-        V = FreeBiasConeGroupLasso(X, cells.patterns, k).maximisers(G, floor)
-    elif cones:
-        V = project_onto_cones(G, rows, cells.patterns, floor=floor)[0]
-    if mu is not None:
-        # As long as the price, where norms are wanted that are the price.
-        V = V * (np.linalg.norm(V, axis=1) / np.maximum(sparse_norms(V, mu), 1e-300))[:, None]
+        G[part] = (neuron.activation.slopes(cells.patterns[part]) * t[:, part].T) @ X
+    V = neuron.penalty(X, cells.patterns, k).maximisers(G, floor)
     prices = neuron.norms(V)
     return replace(cells, V=V).take(np.flatnonzero(prices > max(floor, 1e-12 * problem.alpha)))
 
 
 def _from_list(problem: Problem, theta: NDArray, listed: Arrangement, share: float) -> Cells:
     """The same for all listed patterns, signs and outputs."""
-    task, patterns, found = problem.task, listed.patterns.T, Cells.none(problem.task.rows)
+    task, found = problem.task, Cells.none(problem.task.rows)
+    patterns = task.neuron.distinct(task.rows, listed.patterns.T)
     for output in range(task.n_outputs):
         for sign in task.neuron.activation.signs:
             size = len(patterns)
@@ -139,7 +124,8 @@ def _solve(problem: Problem, cells: Cells, listed: Arrangement | None, rng) -> t
             output, negative = np.divmod(peaks.dual, 2)
             looked_at = Cells(peaks.patterns, 1.0 - 2.0 * negative, output, np.zeros_like(peaks.V))
             n_patterns = len(peaks.patterns)
-            found = _highest(problem, theta, looked_at.join(neurons.weightless()), 0.9)
+            looked_at = looked_at.turned(task.rows, neuron).join(neurons.weightless())
+            found = _highest(problem, theta, looked_at, 0.9)
         else:
             found, n_patterns = _from_list(problem, theta, listed, 0.9), listed.n_patterns
         prices = neuron.norms(found.V)
@@ -170,8 +156,8 @@ def _refined(problem: Problem, cells: Cells) -> tuple[Cells, NDArray]:
     unit = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-300)
     free = np.kron(task.free, np.eye(n_outputs))
     faces, columns = [], [np.zeros((free.shape[0], 0))]
-    for pattern, sign, output, v in zip(cells.patterns, cells.sign, cells.output, cells.V):
-        linear = neuron.free_bias and pattern.all()
+    whole = neuron.linear(cells.patterns)
+    for pattern, sign, output, v, linear in zip(cells.patterns, cells.sign, cells.output, cells.V, whole):
         on = (np.abs(unit @ v) <= ON_FACE * np.linalg.norm(v)) & (cones and not linear)
         zero = np.abs(v) <= ON_FACE * np.linalg.norm(v) * (np.zeros(len(v)) if mu is None else mu > 0)
         zero[-1] |= linear
@@ -179,7 +165,7 @@ def _refined(problem: Problem, cells: Cells) -> tuple[Cells, NDArray]:
         _, singular, axes = np.linalg.svd(normals, full_matrices=True)
         faces.append(axes[np.count_nonzero(singular > 1e-9) :].T)
         feeds = np.zeros((len(X), n_outputs, faces[-1].shape[1]))
-        feeds[:, output] = sign * (pattern[:, None] * X) @ faces[-1]
+        feeds[:, output] = sign * (neuron.activation.slopes(pattern)[:, None] * X) @ faces[-1]
         columns.append(feeds.reshape(len(free), faces[-1].shape[1]))
     B = np.hstack([*columns, free])
     cuts = np.cumsum([0, *(face.shape[1] for face in faces)])
@@ -197,7 +183,7 @@ def _refined(problem: Problem, cells: Cells) -> tuple[Cells, NDArray]:
         curved = curved * task.sample_weight[:, None, None]
         hessian = B.T @ (curved @ B.reshape(len(X), n_outputs, B.shape[1])).reshape(B.shape)
         inside = True
-        for face, pattern, low, high in zip(faces, cells.patterns, cuts, cuts[1:]):
+        for face, pattern, linear, low, high in zip(faces, cells.patterns, whole, cuts, cuts[1:]):
             v = face @ x[low:high]
             length = np.linalg.norm(counts * v)
             toward = face.T @ (counts * v) / length
@@ -207,7 +193,7 @@ def _refined(problem: Problem, cells: Cells) -> tuple[Cells, NDArray]:
                 problem.alpha / length * ((face.T * counts) @ face - np.outer(toward, toward))
             )
             side = (unit @ v) * np.where(pattern, 1.0, -1.0) * cones
-            inside &= bool(side.min() > -ON_FACE * length or (neuron.free_bias and pattern.all()))
+            inside &= bool(side.min() > -ON_FACE * length or linear)
         left = float(np.linalg.norm(slope))
         # Where the objective is flat a step may be a long one, out of the cones.
         if left >= best[0] or not inside:
@@ -233,10 +219,11 @@ def _distinct(task: Task, cells: Cells, found: Cells) -> tuple[Cells, NDArray, N
         W = ends[0].V[:, :-1]
         low = np.max(-X[:, :-1] @ W.T, axis=0, where=found.patterns.T, initial=-np.inf)
         high = np.min(-X[:, :-1] @ W.T, axis=0, where=~found.patterns.T, initial=np.inf)
-        high = np.where(np.isinf(high), low, high)
+        low, high = np.where(np.isinf(low), high, low), np.where(np.isinf(high), low, high)
         ends = [replace(found, V=np.column_stack([W, bias])) for bias in (low, high)]
-        linear = cells.patterns.all(axis=1)
-        cells.V[linear, -1] = -(X[:, :-1] @ cells.V[linear, :-1].T).min(axis=0)
+        linear = neuron.linear(cells.patterns)
+        inner = X[:, :-1] @ cells.V[linear, :-1].T
+        cells.V[linear, -1] = -np.where(cells.patterns[linear, 0], inner.min(axis=0), inner.max(axis=0))
     ends.append(replace(cells, V=cells.V / neuron.norms(cells.V)[:, None]))
     every = reduce(Cells.followed_by, ends)
     place = [every.V, every.sign[:, None], every.output[:, None]]
@@ -249,7 +236,7 @@ def _distinct(task: Task, cells: Cells, found: Cells) -> tuple[Cells, NDArray, N
     norms[len(norms) - len(cells.V) :] = neuron.norms(cells.V)
     pairs = group[: (len(ends) - 1) * len(found.V)].reshape(len(ends) - 1, len(found.V)).T[:, [0, -1]]
     same = pairs[:, 0] == pairs[:, 1]
-    pairs = pairs[~same | found.patterns.all(axis=1)] if neuron.free_bias else pairs[:0]
+    pairs = pairs[~same | neuron.linear(found.patterns)] if neuron.free_bias else pairs[:0]
     return every.take(np.unique(group, return_index=True)[1]), np.bincount(group, norms), pairs
 
 

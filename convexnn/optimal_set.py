@@ -105,17 +105,15 @@ class OptimalSet:
             return 0
         part, m, C = self.neurons, len(self.prices), self.network.n_outputs
         inside = np.column_stack([part.hidden_weights, part.hidden_biases])
-        gates = inside
-        if part.gate_weights is not None and part.gate_biases is not None:
-            gates = np.column_stack([part.gate_weights, part.gate_biases])
+        gates = np.column_stack(part.switches)
         gates = gates / np.linalg.norm(gates, axis=1, keepdims=True)
         front = gates[np.arange(m), np.argmax(np.abs(gates) > 1e-6, axis=1)] > 0
         plane = clusters(np.where(front, 1.0, -1.0)[:, None] * gates, ONE_NEURON)
         feeds = inside.T[:, None, :] * part.output_weights.reshape(m, C).T
         # f = linear + bend 1[in front]; behind the hyperplane a neuron that faces backwards is all linear.
-        linear = np.where(front, 0.0, feeds)
+        linear, kink = np.where(front, part.activation.slope, 1.0) * feeds, part.activation.kink
         bend = np.zeros((plane.max() + 1, *feeds.shape))
-        bend[plane, :, :, np.arange(m)] = np.moveaxis(np.where(front, feeds, -feeds), -1, 0)
+        bend[plane, :, :, np.arange(m)] = np.moveaxis(kink * np.where(front, feeds, -feeds), -1, 0)
         linear[-1] += self._free[-1]
         linear[: len(self._free) - 1] += self._free[:-1]
         change = np.concatenate([linear[None], bend])

@@ -42,6 +42,10 @@ class Penalty(Protocol):
     def dual_norm(self, G: NDArray, floor: float = 0.0, warm: Any = None) -> float:
         """max_k of the support of the unit ball of block k in direction G_k; exact when above floor, else floor."""
 
+    def maximisers(self, G: NDArray, floor: float = 0.0) -> NDArray:
+        """For each block what it allows along G's maximum over |.| <= 1, with that maximum as |.|; blocks whose maximum
+        is no larger than the floor are left unfinished, with |.| no larger."""
+
     def faces(self, V: NDArray, blocks: NDArray, warm: Any) -> tuple[NDArray, NDArray]:
         """Orthonormal bases (n, n_features, n_features) and counts (n,) for some blocks of a prox V: near it the prox
         moves block k only along the columns of its basis from count k on. ``warm`` is what the prox returned."""
@@ -78,6 +82,9 @@ class GroupLasso:
 
     def dual_norm(self, G, floor=0.0, warm=None):
         return max(floor, float(np.linalg.norm(G, axis=1).max(initial=0.0)))
+
+    def maximisers(self, G, floor=0.0):
+        return G
 
     def faces(self, V, blocks, warm):
         d = V.shape[1]
@@ -145,6 +152,9 @@ class ConeGroupLasso:
             floor = max(floor, float(np.linalg.norm(P, axis=1).max(initial=0.0)))
         return floor
 
+    def maximisers(self, G, floor=0.0):
+        return project_onto_cones(G, self.rows, self.patterns[self.pattern], floor=floor)[0]
+
     def faces(self, V, blocks, warm):
         rows = np.sort(warm[0][blocks], axis=1)[:, ::-1]
         normals = self.rows[rows] * (rows >= 0)[:, :, None]
@@ -171,7 +181,8 @@ class FreeBiasConeGroupLasso:
     r"""sum_k |w_k| with every v_k = (w_k, b_k) in the cone of its activation pattern: ReLU networks with free biases.
 
     Where all samples are active the bias is a constant that the intercept gives as well, and no end of its interval
-    binds: such blocks have b = 0 and no cone. The dual variable must sum to zero.
+    binds: such blocks have b = 0 and no cone. So have those of no active sample, where the activation has a slope below
+    zero. The dual variable must sum to zero.
 
     Parameters
     ----------
@@ -181,18 +192,21 @@ class FreeBiasConeGroupLasso:
         One pattern a row.
     pattern : int array of shape (n_blocks,)
         The pattern of each block.
+    bent : bool, default=False
+        Whether the activation has a slope below zero.
     """
 
     free_bias = True
     cones = True
     feature_penalty: NDArray | None = None
 
-    def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp]):
+    def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp], bent: bool = False):
         self.rows = X / np.linalg.norm(X, axis=1, keepdims=True)
         self.patterns = patterns
         self.pattern = pattern
+        self.bent = bent
         count = patterns.sum(axis=1)[pattern]
-        self.linear = np.flatnonzero(count == patterns.shape[1])
+        self.linear = np.flatnonzero((count == patterns.shape[1]) | (bent & (count == 0)))
         size = max(1, 4_000_000 // patterns.shape[1])
         mixed = np.flatnonzero((count > 0) & (count < patterns.shape[1]))
         self.parts = [mixed[start : start + size] for start in range(0, len(mixed), size)]
@@ -213,11 +227,7 @@ class FreeBiasConeGroupLasso:
             out[k], active[k] = shrink(V[k], threshold, self.rows, self.patterns[self.pattern[k]], active[k])
         return out, active
 
-    def maximisers(self, G: NDArray, floor: float = 0.0) -> NDArray:
-        """For each block the vector of its cone along G's maximum over |w| <= 1, with that maximum as |w|.
-
-        Blocks whose maximum is no larger than the floor are left unfinished, with |w| no larger.
-        """
+    def maximisers(self, G, floor=0.0):
         V, none = np.zeros_like(G), np.full(G.shape, -1)
         V[self.linear, :-1] = G[self.linear, :-1]
         for k in self.parts:
@@ -251,7 +261,7 @@ class FreeBiasConeGroupLasso:
         return worst
 
     def restrict(self, blocks):
-        return FreeBiasConeGroupLasso(self.rows / self.rows[:, -1:], self.patterns, self.pattern[blocks])
+        return FreeBiasConeGroupLasso(self.rows / self.rows[:, -1:], self.patterns, self.pattern[blocks], self.bent)
 
     def cvxpy(self, V, samples):
         import cvxpy as cp
@@ -306,6 +316,14 @@ class SparseGroupLasso:
             floor = float((np.einsum("kd,kd->k", G, P) / self.norms(P)).max(initial=floor))
         return floor
 
+    def maximisers(self, G, floor=0.0):
+        free = np.zeros((1, G.shape[1])), np.zeros((len(G), 1), dtype=bool)
+        return self._as_long_as_its_price(support(G, self.feature_penalty, *free, floor=floor)[0])
+
+    def _as_long_as_its_price(self, V):
+        """Vectors whose lengths are prices with these as norms."""
+        return V * (np.linalg.norm(V, axis=1) / np.maximum(self.norms(V), 1e-300))[:, None]
+
     def faces(self, V, blocks, warm):
         zero = (V[blocks] == 0) & (self.feature_penalty > 0)
         order = np.argsort(~zero, axis=1, kind="stable")
@@ -323,7 +341,7 @@ class SparseGroupLasso:
         return cp.sum(cp.norm(V, 2, axis=1)) + cp.sum(cp.abs(V) @ self.feature_penalty), []
 
 
-class ConeSparseGroupLasso:
+class ConeSparseGroupLasso(SparseGroupLasso):
     r"""The same with every v_k in the cone of its activation pattern: ReLU networks that leave features out.
 
     The composition of soft thresholding and shrinkage holds for cones too: the prox of a sum of the norm and a function
@@ -342,7 +360,6 @@ class ConeSparseGroupLasso:
         mu, non-negative; 0 for the bias coordinate.
     """
 
-    free_bias = False
     cones = True
 
     def __init__(self, X: NDArray, patterns: NDArray[np.bool_], pattern: NDArray[np.intp], feature_penalty: NDArray):
@@ -350,12 +367,6 @@ class ConeSparseGroupLasso:
         self.patterns = patterns
         self.pattern = pattern
         self.feature_penalty = feature_penalty
-
-    def norms(self, V):
-        return sparse_norms(V, self.feature_penalty)
-
-    def value(self, V):
-        return float(self.norms(V).sum())
 
     def prox(self, V, threshold, warm=None):
         mu = self.feature_penalty
@@ -391,6 +402,10 @@ class ConeSparseGroupLasso:
             V, _, _ = support(G[k], self.feature_penalty, self.rows, patterns, active, signs, floor)
             floor = max(floor, float(np.linalg.norm(V, axis=1).max(initial=0.0)))
         return floor
+
+    def maximisers(self, G, floor=0.0):
+        cones = self.rows, self.patterns[self.pattern]
+        return self._as_long_as_its_price(support(G, self.feature_penalty, *cones, floor=floor)[0])
 
     def faces(self, V, blocks, warm):
         n, d = len(self.rows), V.shape[1]

@@ -45,8 +45,11 @@ def ascend(
     feature_penalty: NDArray | None = None,
     step: float = 1.0,
     smoothing: NDArray | float = 0.0,
+    lift: float = 0.0,
 ) -> NDArray:
     """Climb t^T (X u)_+ on the unit sphere from many starts at once; without smoothing none goes down beyond rounding.
+
+    With a lift the price has the linear term lift t^T X u beside it.
 
     The price has about as many local maxima as there are cells near its large ones, most of them low. With smoothing
     the climb begins on the price of activations that pass from 0 to 1 within a band about their hyperplanes, which has
@@ -73,6 +76,8 @@ def ascend(
         Length of the first step; a step that leads up is doubled, one that does not is cut.
     smoothing : float or array of shape (n_starts,), default=0.0
         Half the width of the band, in root mean square deviations of a feature.
+    lift : float, default=0.0
+        Of the activation, see convexnn.neurons.activations.
 
     Returns
     -------
@@ -90,9 +95,10 @@ def ascend(
         bands.insert(0, np.maximum(smoothing * np.sqrt(X.var(axis=0, dtype=float).mean()), bands[0]))
     lifted = np.column_stack([X, np.ones(len(X), dtype=X.dtype)])
     weighted = lifted * t.astype(X.dtype)[:, None]
+    tilt = lift * weighted[:, :-1].sum(axis=0, dtype=float)
     for band in bands:
         smooth = band is not bands[-1]
-        G, rise = _slope(lifted, weighted, U, band, smooth)
+        G, rise = _slope(lifted, weighted, tilt, U, band, smooth)
         value, steps = rise / sparse_norms(U, feature_penalty), np.full(len(U), step)
         for _ in range(n_steps):
             lengths = np.maximum(np.linalg.norm(G, axis=1), 1e-300)
@@ -101,7 +107,7 @@ def ascend(
                 trial = soft_threshold(trial, (steps / lengths * np.maximum(value, 0.0))[:, None] * feature_penalty)
             size = np.linalg.norm(trial, axis=1, keepdims=True)
             trial /= np.maximum(size, 1e-300)
-            G_trial, rise = _slope(lifted, weighted, trial, band, smooth)
+            G_trial, rise = _slope(lifted, weighted, tilt, trial, band, smooth)
             higher = rise / np.maximum(sparse_norms(trial, feature_penalty), 1e-300)
             # A step through the origin has no direction.
             up = (higher > value) & (size[:, 0] > 1e-9)
@@ -112,10 +118,11 @@ def ascend(
     return U
 
 
-def _slope(lifted, weighted, U, band, smooth):
+def _slope(lifted, weighted, tilt, U, band, smooth):
     """Gradients, and values, of t^T (X u)_+ with (z)_+ = s z + band s (1 - s), s = clip(z / (2 band) + 1/2, 0, 1).
 
-    ``lifted`` is X with a ones column, which shifts by 1/2, and ``weighted`` is t times that, which sums t s as well.
+    ``lifted`` is X with a ones column, which shifts by 1/2, and ``weighted`` is t times that, which sums t s as well;
+    ``tilt`` is the gradient of a linear term beside it.
     In a band as narrow as rounding the last term is nothing: not ``smooth``.
     """
     G, value = np.empty(U.shape), np.zeros(len(U))
@@ -131,6 +138,7 @@ def _slope(lifted, weighted, U, band, smooth):
         if smooth:
             s *= s
             value[part] = band[part] * (sums[:, -1] - s @ weighted[:, -1])
+    G += tilt
     return G, value + np.einsum("kd,kd->k", G, U)
 
 
@@ -209,6 +217,7 @@ def climb(
     max_steps: int = 10,
     feature_penalty: NDArray | None = None,
     floor: float = -np.inf,
+    lift: float = 0.0,
 ) -> tuple[Peaks, int]:
     r"""From the cell of each start to better ones until there is none: the price there is a local maximum.
 
@@ -240,6 +249,8 @@ def climb(
         mu.
     floor : float, default=-inf
         Starts with a price below it stay where they are.
+    lift : float, default=0.0
+        The price has the linear term lift t^T X u beside it.
 
     Returns
     -------
@@ -253,7 +264,7 @@ def climb(
     .. [1] T. Pham Dinh, H. A. Le Thi, Convex analysis approach to d.c. programming, Acta Math. Vietnam. 22 (1997).
     """
     none = no_peaks(X)
-    X, t, linear, group, flipped, first = _hyperplanes(X, T)
+    X, t, linear, group, flipped, first = _hyperplanes(X, T, lift)
     side = U @ X.T
     patterns = side >= 0
     # A projection is no shorter than the price at the start: only starts that are not promising are lost.
@@ -332,7 +343,7 @@ def _sparse(U, feature_penalty):
     return ((U == 0) & (feature_penalty > 0)).any(axis=1)
 
 
-def _hyperplanes(X, T):
+def _hyperplanes(X, T, lift):
     """Samples on one hyperplane as one: h(u) = sum_g t_g (x_g^T u)_+ + linear^T u with unit rows x_g, each once.
 
     Returns x_g; t_g and linear, a row for each column of T; the g of each sample, and whether it looks the other way;
@@ -350,7 +361,9 @@ def _hyperplanes(X, T):
         t[j] = np.bincount(group, weight[j], len(any_))
         falling = np.argsort(-column, kind="stable")
         first[group[falling], j] = falling
-    return unit[any_], t, -(weight * flipped) @ unit, group, flipped, first
+    # A sample that looks the other way is -x_g, as its row of ``unit`` says by now.
+    tilt = lift * np.where(flipped, -weight, weight) @ unit
+    return unit[any_], t, tilt - (weight * flipped) @ unit, group, flipped, first
 
 
 def search(
@@ -364,6 +377,7 @@ def search(
     feature_penalty: NDArray | None = None,
     floor: float = -np.inf,
     settled: float = np.inf,
+    lift: float = 0.0,
 ) -> tuple[Peaks, int]:
     """Local maxima of the price over all cells: from known vectors, from random starts, and around the best.
 
@@ -395,6 +409,8 @@ def search(
     settled : float, default=inf
         Known peaks with at least this price are ends of climbs for the same dual variables: they are moved, but neither
         rise nor climb again.
+    lift : float, default=0.0
+        The price has the linear term lift t^T X u beside it.
 
     Returns
     -------
@@ -411,7 +427,7 @@ def search(
     dual: list[NDArray] = []
     active: list[NDArray] = []
     n_starts = len(known.V) + n_random * T.shape[1]
-    settings: dict = dict(feature_penalty=feature_penalty)
+    settings: dict = dict(feature_penalty=feature_penalty, lift=lift)
     for j, t in enumerate(shares.T):
         U = rng.standard_normal((n_random, d))
         if feature_penalty is not None:
@@ -426,7 +442,7 @@ def search(
         old = own.V / own.prices[:, None]
         old[again] = ascend(coarse, t, old[again], ALONG, step=FIRST, **settings)
         U = np.concatenate([old, U])
-        on, prices = np.concatenate([own.active, np.full((n_random, d), -1)]), _prices(coarse, t, U, feature_penalty)
+        on, prices = np.concatenate([own.active, np.full((n_random, d), -1)]), _prices(coarse, t, U, **settings)
         for _ in range(n_generations):
             k = _promising(prices)
             k = k[spread(U[k], n_climbs, SPREAD[1:4])]
@@ -438,7 +454,7 @@ def search(
             smoothing = AROUND_SMOOTHING * rng.random(len(k))
             more = ascend(coarse, t, U[k] + moves, AROUND, step=FIRST, smoothing=smoothing, **settings)
             U, on = np.concatenate([U, more]), np.concatenate([on, on[k]])
-            prices = np.concatenate([prices, _prices(coarse, t, more, feature_penalty)])
+            prices = np.concatenate([prices, _prices(coarse, t, more, **settings)])
             n_starts += len(k)
         k = _promising(prices)
         k = k[k >= len(own.V)]
@@ -477,12 +493,14 @@ def in_single_precision(X: NDArray) -> NDArray:
     return X.astype(np.float32) if np.all(varies & (size < 1e12) & ((size > 1e-12) | (size == 0))) else X
 
 
-def _prices(X, t, U, feature_penalty):
+def _prices(X, t, U, feature_penalty, lift):
     coarse, t, heights = U.astype(X.dtype), t.astype(X.dtype), np.empty(len(U))
     size = max(ENOUGH, IN_CACHE // max(len(X), 1))
     for k in range(0, len(U), size):
         check()
         heights[k : k + size] = np.maximum(coarse[k : k + size] @ X.T, 0.0) @ t
+    if lift:
+        heights += lift * U @ (X.T @ t)
     return heights / sparse_norms(U, feature_penalty)
 
 

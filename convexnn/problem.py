@@ -1,6 +1,8 @@
 """Problem: the convex program over listed cells, everything that a solver needs to know.
 
-minimise over V and c   sum_i s_i l(y_i, z_i + c) + alpha sum_k |v_k|,   z = sum_k A_k v_k,   A_k = sign_k D_k X
+minimise over V and c   sum_i s_i l(y_i, z_i + c) + alpha sum_k |v_k|,   z = sum_k A_k v_k,   A_k = sign_k S_k X
+
+S_k holds the slopes of the activation: for ReLU 1 for the samples that are active in the pattern of block k, else 0.
 
 With a skip connection x_i^T s stands beside c, as little penalised.
 """
@@ -60,7 +62,8 @@ class Problem:
         problem : Problem
         """
         k = np.arange(len(cells.sign))
-        design = Design(task.rows, cells.patterns, k, cells.sign, cells.output, task.n_outputs)
+        own = cells.sign, cells.output, task.n_outputs, task.neuron.activation
+        design = Design(task.rows, cells.patterns, k, *own)
         return cls(task, design, task.neuron.penalty(task.rows, cells.patterns, k), alpha)
 
     @classmethod
@@ -79,11 +82,14 @@ class Problem:
         Returns
         -------
         problem : Problem
-            Blocks ordered by output, then sign, then pattern.
+            Blocks ordered by output, then sign, then pattern. Of patterns that are the same neurons one is listed.
         """
-        patterns, signs = np.ascontiguousarray(patterns), np.array(task.neuron.activation.signs)
+        activation = task.neuron.activation
+        patterns = np.ascontiguousarray(task.neuron.distinct(task.rows, patterns))
+        signs = np.array(activation.signs)
         output, sign, pattern = np.meshgrid(np.arange(task.n_outputs), signs, np.arange(len(patterns)), indexing="ij")
-        design = Design(task.rows, patterns, pattern.ravel(), sign.ravel(), output.ravel(), task.n_outputs)
+        own = pattern.ravel(), sign.ravel(), output.ravel(), task.n_outputs, activation
+        design = Design(task.rows, patterns, *own)
         return cls(task, design, task.neuron.penalty(task.rows, patterns, design.pattern), alpha)
 
     @classmethod
@@ -188,7 +194,7 @@ class Problem:
             return np.ones(self.design.shape[0], dtype=bool)
         check(4.0 * self.task.rows.size * min(self.task.rows.shape))
         size = np.linalg.norm(np.sqrt(self.task.sample_weight)[:, None] * self.task.rows, 2)
-        reach = np.sqrt(2 * self.task.loss.lipschitz * gap) * size
+        reach = np.sqrt(2 * self.task.loss.lipschitz * gap) * size * self.task.neuron.activation.steepest
         threshold = (1 - 1e-9) * self.alpha - reach
         if threshold <= 0:
             return np.ones(self.design.shape[0], dtype=bool)

@@ -32,10 +32,10 @@ from convexnn.design import Design
 from convexnn.graded import Graded, task_of
 from convexnn.losses import Loss
 from convexnn.network import Network
+from convexnn.prices import Price
 from convexnn.problem import Problem
 from convexnn.relaxation import bound_prices
 from convexnn.solvers import CvxpySolver, Newton
-from convexnn.trees import with_charges
 
 METHODS = ("auto", "enumeration", "branch_and_bound", "sums_of_squares")
 # Patterns up to which "auto" lists them all: some seconds.
@@ -173,7 +173,7 @@ def prove(
         theta = graded.orthogonal(problem.dual_bound(theta)[1])
     rank, count = _size(rows)
     if mu is not None:
-        rank = int(np.linalg.matrix_rank(with_charges(rows, np.zeros(len(rows)), mu)[0]))
+        rank = int(np.linalg.matrix_rank(Price(rows, np.zeros(len(rows))).charged(mu).X))
     if method == "enumeration" or (method == "auto" and count <= MAX_LISTED):
         try:
             return *_by_list(graded, theta, graded.listed), "listing all activation patterns"
@@ -300,10 +300,11 @@ def settled(graded: Graded, theta: NDArray, evidence: Callable[[NDArray], tuple]
 def _by_list(graded: Graded, theta: NDArray, listed: Arrangement) -> tuple[NDArray, tuple]:
     """theta shortened until no price over a complete list is above alpha, and the evidence for just that theta."""
     neuron = graded.task.neuron
-    blank = Enumeration(neuron.activation.name, neuron.hidden_bias, np.inf, neuron.feature_penalty)
+    blank = Enumeration(neuron.activation, neuron.hidden_bias, np.inf, neuron.feature_penalty)
 
     def evidence(theta):
-        return _both_signs(theta, lambda t: replace(blank, bound=blank.over(graded, listed, t)))
+        t = neuron.activation.kink * theta
+        return _both_signs(t, lambda t: replace(blank, bound=blank.over(graded, listed, t)))
 
     return settled(graded, theta, evidence)
 
@@ -312,18 +313,21 @@ def _by_cones(graded: Graded, theta: NDArray, until: float, limits: dict) -> tup
     """Branch and bound: a feasible theta, its evidence, the method in words, and how far above its target it ended."""
     rows, neuron, known = graded.normal.task.rows, graded.task.neuron, limits["known"]
     mu, ball = neuron.feature_penalty, unit_ball(rows, neuron, FREE_SHARE)
-    if mu is None:
-        tries = _both_signs(theta, lambda t: (t, bound_price(ball, t, max_cones=0, known=known).price))
-    else:
-        tries = _both_signs(theta, lambda t: (t, highest_price(rows, t, mu, known)))
+    T, lift = neuron.activation.kink * theta, neuron.activation.lift
+    prices = _both_signs(T, lambda t: Price(ball if mu is None else rows, t, lift))
+
+    def found(price):
+        return bound_price(price, max_cones=0, known=known).price if mu is None else highest_price(price, mu, known)
+
+    tries = [(output, sign, (price, found(price))) for output, sign, price in prices]
     # theta is as long as it can be once no bound is above alpha or the largest price.
-    target = max(graded.normal.alpha, *(price for *_, (_, price) in tries))
+    target = max(graded.normal.alpha, *(highest for *_, (_, highest) in tries))
     evidence: tuple = ()
     # The hardest comes last: it has the time that the others leave.
-    for n_left, (output, sign, (t, _)) in zip(range(len(tries), 0, -1), sorted(tries, key=lambda one: one[2][1])):
+    for n_left, (output, sign, (price, _)) in zip(range(len(tries), 0, -1), sorted(tries, key=lambda one: one[2][1])):
         left = None if until == np.inf else max(until - perf_counter(), 0.0) / n_left
         given = dict(target=target, max_time=left, **limits)
-        tree = bound_price(ball, t, **given) if mu is None else bound_charged_price(rows, t, mu, **given)
+        tree = bound_price(price, **given) if mu is None else bound_charged_price(price, mu, **given)
         evidence += ((output, sign, tree),)
     n_cones = sum(tree.n_cones for _, _, tree in evidence)
     words = f"branch and bound over {n_cones:,} cones"
@@ -372,9 +376,9 @@ def certify(
     theta: ArrayLike | None = None,
     random_state: int | np.random.Generator | None = 0,
 ) -> Certificate:
-    r"""A lower bound on what any two-layer ReLU network of any width could reach, beside what this one reaches.
+    r"""A lower bound on what any two-layer network of any width could reach, beside what this one reaches.
 
-    For a dual point theta and any M that is at least max e theta^T (X u)_+ over unit vectors u and e = +1, -1, the
+    For a dual point theta and any M that is at least max e theta^T sigma(X u) over unit vectors u and e = +1, -1, the
     point min(1, alpha / M) theta is feasible in the dual of the program over all patterns, so that its dual value is a
     lower bound. theta comes from a fit that starts at the network, unless it is given; M from one of
 
@@ -387,9 +391,10 @@ def certify(
     Parameters
     ----------
     network : Network
-        A ReLU network; its ``skip_weights`` say whether there is an unpenalised linear term, its ``feature_penalty``
-        is that of the networks it is compared with. Polynomials bound prices over the ellipsoid
-        sum_j (1 + mu_j)^2 v_j^2 <= 1 then, which is larger than the ball of the norm; the others lose nothing.
+        A network without gates; the bound is about networks of its activation. Its ``skip_weights`` say whether there
+        is an unpenalised linear term, its ``feature_penalty`` is that of the networks it is compared with. Polynomials
+        bound prices over the ellipsoid sum_j (1 + mu_j)^2 v_j^2 <= 1 then, which is larger than the ball of the norm;
+        the others lose nothing.
     X : array of shape (n_samples, n_features)
         The data, without a ones column.
     y : array of shape (n_samples,)
@@ -442,7 +447,7 @@ def certify(
     # Without a proof all else is in vain.
     budget = Budget(max_time, 0.4 + 0.02 * (max_time or 0.0))
     if network.gate_weights is not None:
-        raise ValueError("network must be a ReLU network, got one with gates; use network.to_relu(X).")
+        raise ValueError("network must be one without gates, got a gated ReLU network; use network.to_relu(X).")
     if not (isinstance(alpha, Real) and np.isfinite(alpha) and alpha > 0):
         raise ValueError(f"alpha must be finite and above 0, got {alpha!r}.")
     if method not in METHODS:

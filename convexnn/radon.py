@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convexnn.network import SAME_DIRECTION, Network, clusters
+from convexnn.network import SAME_DIRECTION, Network, clusters, upper_half
 
 # A sum of weights below this share of the sum of their absolute values is rounding.
 CANCELLED = 1e-13
@@ -100,17 +100,18 @@ def radon_measure(network: Network) -> RadonMeasure:
         )
     if network.gate_weights is not None:
         raise ValueError(
-            "network must have ReLU neurons, got gated ones: they jump at their gates, so that the second derivative "
-            "is no measure; network.to_relu(X) gives a ReLU network with the same predictions on X."
+            "network must have neurons without gates, got gated ones: they jump at their gates, so that the second "
+            "derivative is no measure; network.to_relu(X) gives a ReLU network with the same predictions on X."
         )
     lengths = np.linalg.norm(network.hidden_weights, axis=1)
     outputs = network.output_weights.reshape(network.n_neurons, network.n_outputs)
-    sizes = lengths * np.linalg.norm(outputs, axis=1)
+    sizes = abs(network.activation.kink) * lengths * np.linalg.norm(outputs, axis=1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         directions, offsets = network.hidden_weights / lengths[:, None], -network.hidden_biases / lengths
     alive = np.flatnonzero((sizes > 0) & np.isfinite(offsets))
     directions, offsets, sizes = directions[alive], offsets[alive], sizes[alive]
-    weights = outputs[alive] * lengths[alive, None]
+    # By how much the slope across the hyperplane changes.
+    weights = network.activation.kink * outputs[alive] * lengths[alive, None]
     n = len(alive)
     # arcsinh is linear near 0 and a logarithm far out, where offsets are compared by their ratio.
     scale = (sizes @ np.abs(offsets) / sizes.sum() if n else 0.0) or 1.0
@@ -137,12 +138,6 @@ def radon_measure(network: Network) -> RadonMeasure:
         total[kept].reshape(len(kept), *network.output_weights.shape[1:]),
         atom_of,
     )
-
-
-def upper_half(directions: NDArray) -> NDArray:
-    """1 for unit vectors whose last coordinate that is not zero up to rounding is positive, -1 for the others."""
-    last = directions.shape[1] - 1 - np.argmax(np.abs(directions[:, ::-1]) > SAME_DIRECTION, axis=1)
-    return np.where(np.take_along_axis(directions, last[:, None], axis=1)[:, 0] < 0, -1.0, 1.0)
 
 
 def second_order_tv(network: Network) -> float:

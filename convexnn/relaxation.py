@@ -23,6 +23,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from convexnn.budget import STOPS, OutOfTime, current, late
+from convexnn.prices import Price
 from convexnn.problem import Problem
 from convexnn.squares import MEMORY, Block, Geometry, Squares, free_nodes
 from convexnn.task import Task
@@ -60,7 +61,7 @@ def gradients(block: Block, Y: NDArray) -> tuple[NDArray, NDArray, NDArray, NDAr
     high, low = (block.above * moments).sum(axis=1), (block.below * moments[:-1]).sum(axis=1)
     slope = forms.slope(block.V, parts, block.above[-1])
     by_L = high[-1] * block.direction[0] + slope - (slope @ block.direction[0]) * block.direction[0]
-    by_t = block.geometry.Z @ by_L
+    by_t = block.lean * (block.geometry.Z @ by_L)
     weights = np.append(block.positive, block.length)
     above = [weights * (d * moments).sum(axis=1) for d in block.d_above]
     below = [-block.negative * (d * moments[:-1]).sum(axis=1) for d in block.d_below]
@@ -120,14 +121,15 @@ class Relaxed:
 
     def price(self, theta: NDArray, x: NDArray, mu: float, blur: float = 0.0):
         """Smoothed and exact largest eigenvalue, and the gradients of the smoothed one in theta and x."""
-        scale = 0.5 / self.problem.alpha
-        theta = theta.reshape(self.n, -1)
+        activation = self.problem.task.neuron.activation
+        scale, lean = 0.5 / self.problem.alpha, 1 + 2 * activation.lift
+        theta = activation.kink * theta.reshape(self.n, -1)
         found = []
         for (o, sign), row in zip(self.blocks, x):
             t = sign * theta[:, o]
             size = np.sqrt(t**2 + blur**2)
             W, above, below = self.parts(row)
-            block = Block(self.geometry, 0.5 * (size + t), 0.5 * (size - t), above, below)
+            block = Block(self.geometry, 0.5 * (size + t), 0.5 * (size - t), above, below, lean)
             values, vectors = eigh(scale * block.Q + W, driver="evd", check_finite=False, overwrite_a=True)
             found.append((block, above, below, t / np.where(size > 0, size, 1.0), values, vectors))
         top = max(f[4][-1] for f in found)
@@ -144,7 +146,7 @@ class Relaxed:
                 w[:] = self.geometry.forms.vanishing(Y)[self._upper] * self._root
             d_high[:] = (high * above * (1 - above)).ravel() * scale * self.node_scale
             d_low[:] = (low * below * (1 - below)).ravel() * scale * self.node_scale
-        return top + mu * np.log(total), top, d_theta, d_x
+        return top + mu * np.log(total), top, activation.kink * d_theta, d_x
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,13 +288,15 @@ class Search:
         task, alpha, relaxed = self.problem.task, self.problem.alpha, self.relaxed
         theta = task.balanced(self.theta) if task.free.shape[1] else self.theta
         parts, basis = [relaxed.parts(row) for row in self.x], relaxed.geometry.basis
-        columns = [(o, sign, sign * theta.reshape(relaxed.n, -1)[:, o]) for o, sign in relaxed.blocks]
+        activation = task.neuron.activation
+        t = activation.kink * theta.reshape(relaxed.n, -1)
+        columns = [(o, sign, sign * t[:, o]) for o, sign in relaxed.blocks]
 
         def evidence(size):
             found = []
             for (o, sign, t), (W, above, below) in zip(columns, parts):
                 square = Squares(relaxed.level, o, sign, above, below, 2 * alpha * size * W, basis, np.inf)
-                bound = square.check(task.rows, size * t, relaxed.geometry)
+                bound = square.check(Price(task.rows, size * t, activation.lift), relaxed.geometry)
                 found.append(replace(square, bound=bound))
             return found
 
@@ -380,7 +384,7 @@ def bound_prices(
     --------
     >>> import numpy as np
     >>> from convexnn.losses import Squared
-    >>> from convexnn.neuron import Neuron
+    >>> from convexnn.neurons.neuron import Neuron
     >>> X, y = np.array([[1.0], [-1.0]]), np.array([3.0, 1.0])
     >>> task = Task.of(X, y, Squared(), None, Neuron(hidden_bias="none"), fit_intercept=False)
     >>> round(bound_prices(Problem.bare(task, 1.0), np.array([1.0, 1.0])).lower_bound, 3)

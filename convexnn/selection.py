@@ -429,7 +429,7 @@ def select_feature_penalty(
 
 
 def feature_levels(fit: Fit, task: Task) -> NDArray:
-    """For each feature the largest |theta^T D_j x_i| over the neurons j, theta without the feature in the network.
+    """For each feature the largest |theta^T S_j x_i| over the neurons j, theta without the feature in the network.
 
     A feature that no neuron uses stays out while alpha times its penalty weight is at least that, as long as no new
     neuron appears.
@@ -437,7 +437,7 @@ def feature_levels(fit: Fit, task: Task) -> NDArray:
     Parameters
     ----------
     fit : Fit
-        A fit of a ReLU network.
+        A fit.
     task : Task
         The training problem, in the units of the user.
 
@@ -448,7 +448,7 @@ def feature_levels(fit: Fit, task: Task) -> NDArray:
     network, X, C = fit.network, task.X, task.n_outputs
     n, d = X.shape
     output = network.output_weights.reshape(network.n_neurons, C)
-    active = (network.hidden(X) != 0).astype(float)
+    active = network.slopes(X)
     steep = active @ (network.hidden_weights[:, :, None] * output[:, None]).reshape(-1, d * C)
     columns = X.T[:, :, None]
     theta = _dual_without(columns * steep.reshape(n, d, C).transpose(1, 0, 2), network, task)
@@ -463,7 +463,7 @@ def neuron_levels(fit: Fit, task: Task) -> tuple[NDArray, NDArray]:
     """Weight decays at which neurons would vanish or appear, were nothing else to change, and their numbers of weights.
 
     For a neuron of the network it is the price of its direction with the neuron itself taken out of the predictions;
-    for other neurons (ReLU) the price at local maxima below alpha that lie apart, as a search finds them.
+    for other neurons without gates the price at local maxima below alpha that lie apart, as a search finds them.
 
     Parameters
     ----------

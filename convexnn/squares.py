@@ -1,8 +1,9 @@
 r"""Evidence by sums of squares that bound the price of every neuron, and its check: what one has to read to trust it.
 
-The price of a neuron of unit norm is t^T (X u)_+, t = +theta or -theta. With (z)_+ = (z + |z|) / 2 and L = X^T t
+The price of a neuron of unit norm is t^T (X u)_+, t = +theta or -theta; other activations have the linear term
+lift t^T X u beside it (``convexnn.neurons.activations``). With (z)_+ = (z + |z|) / 2 and L = (1 + 2 lift) X^T t
 
-    2 max_u t^T (X u)_+ = max_u |L^T u| + sum_i t_i |x_i^T u|,   |u| = 1.
+    2 max_u (t^T (X u)_+ + lift t^T X u) = max_u |L^T u| + sum_i t_i |x_i^T u|,   |u| = 1.
 
 With tau_i = (x_i^T u)^2 / |x_i|^2 in [0, 1] each |x_i^T u| is |x_i| sqrt(tau_i). Polynomials of degree k that touch the
 square root from above where the weight is positive, L included, and from below where it is negative make the right
@@ -30,6 +31,8 @@ from math import comb, factorial
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigvalsh
+
+from convexnn.prices import Price
 
 # Rows of the matrices beyond which a level is refused: an eigenvalue decomposition takes seconds there.
 MAX_ROWS = 1500
@@ -259,7 +262,7 @@ class Squares:
     level : int
         Degree of the polynomials.
     output, sign : int
-        The neurons it is about: their prices are t^T (X u)_+ with t = sign * theta[:, output].
+        The neurons it is about: their prices are t^T (X u)_+ + lift t^T X u with t = sign * kink * theta[:, output].
     above : array of shape (n_samples + 1, n_free)
         Square roots of the touching points from above, for each sample and, last, for X^T t; used where t_i > 0.
     below : array of shape (n_samples, n_free)
@@ -285,8 +288,8 @@ class Squares:
         """The evidence for size * t."""
         return replace(self, W=size * self.W, bound=size * self.bound)
 
-    def check(self, X: NDArray, t: NDArray, geometry: Geometry | None = None) -> float:
-        """A valid bound on t^T (X u)_+ over |u| <= 1 from what is stored, without optimisation.
+    def check(self, price: Price, geometry: Geometry | None = None) -> float:
+        """A valid bound on a price over |u| <= 1 from what is stored, without optimisation.
 
         Whatever is stored: touching points in (0, 1] give one-sided polynomials, W is projected on the matrices whose
         forms vanish, and what the basis B leaves out of the rows of X is added, so that wrong entries only make the
@@ -294,12 +297,10 @@ class Squares:
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
-            The data, with its ones column if there are hidden biases.
-        t : array of shape (n_samples,)
-            sign * theta[:, output].
+        price : Price
+            With t = sign * kink * theta[:, output].
         geometry : Geometry, optional
-            Of X and the level, when it is there already.
+            Of its rows and the level, when it is there already.
 
         Returns
         -------
@@ -310,7 +311,7 @@ class Squares:
         ValueError
             When shapes do not fit the data or touching points lie outside (0, 1].
         """
-        X = np.asarray(X, dtype=float)
+        X, t = price.X, price.t
         if self.basis.ndim != 2 or self.basis.shape[1:] != X.shape[1:] or not np.isfinite(self.basis).all():
             raise ValueError(f"basis must be finite and have {X.shape[1]} columns, got shape {self.basis.shape}.")
         geometry = geometry or Geometry(X, self.level, self.basis)
@@ -323,23 +324,21 @@ class Squares:
                 raise ValueError(f"{name} must be finite and of shape {shape} for these data, got {value.shape}.")
             if name != "W" and not ((value > 0) & (value <= 1)).all():
                 raise ValueError(f"touching points {name} must lie in (0, 1]: others give no one-sided polynomial.")
-        if t.shape != (n,) or not np.isfinite(t).all():
-            raise ValueError(f"t must be finite and of shape {(n,)}, got {t.shape}.")
         W = geometry.forms.vanishing(0.5 * (self.W + self.W.T))
         positive, negative = np.maximum(t, 0.0), np.maximum(-t, 0.0)
-        block = Block(geometry, positive, negative, self.above, self.below)
+        block = Block(geometry, positive, negative, self.above, self.below, 1 + 2 * price.lift)
         top = eigvalsh(block.Q + W, subset_by_index=(rows - 1, rows - 1))[0]
-        rounding = 8 * EPS * (rows + n) * (block.size + np.linalg.norm(W))
+        rounding = 8 * EPS * (rows + n) * (max(1.0, abs(block.lean)) * block.size + np.linalg.norm(W))
         size = np.linalg.norm(geometry.basis, 2)
-        return float(0.5 * size * max(top + rounding, 0.0) + np.abs(t) @ geometry.lost)
+        return float(0.5 * size * max(top + rounding, 0.0) + (1 + abs(price.lift)) * (np.abs(t) @ geometry.lost))
 
 
 class Block:
-    """The form of one output and sign, at given weights and touching points."""
+    """The form of one output and sign, at given weights and touching points, with L = lean X^T t."""
 
-    def __init__(self, geometry, positive, negative, above, below):
-        self.geometry, forms = geometry, geometry.forms
-        self.L = (positive - negative) @ geometry.Z
+    def __init__(self, geometry, positive, negative, above, below, lean=1.0):
+        self.geometry, self.lean, forms = geometry, lean, geometry.forms
+        self.L = lean * ((positive - negative) @ geometry.Z)
         self.length = float(np.linalg.norm(self.L))
         self.direction = unit_rows(self.L[None])
         self.V = forms.features(self.direction)

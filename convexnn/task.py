@@ -16,7 +16,7 @@ from scipy.sparse import eye_array, hstack
 from convexnn.arrangements import check_data
 from convexnn.budget import check
 from convexnn.losses import Loss, get_loss
-from convexnn.neuron import Neuron
+from convexnn.neurons.neuron import Neuron
 from convexnn.spans import orthonormal_basis
 
 EPS = float(np.finfo(float).eps)
@@ -405,7 +405,8 @@ class Task:
 
     def price_rounding(self, theta: NDArray) -> float:
         """What rounding errors may make of the price of a neuron that has none."""
-        return ROUNDING * float((np.linalg.norm(self.rows, axis=1) @ np.abs(theta)).max(initial=0.0))
+        lengths = self.neuron.activation.steepest * np.linalg.norm(self.rows, axis=1)
+        return ROUNDING * float((lengths @ np.abs(theta)).max(initial=0.0))
 
     def dual_value(self, theta: NDArray) -> float:
         """-sum_i (s_i l)^*(-theta_i): a lower bound on the program where theta is feasible, -inf outside the domain."""

@@ -1,19 +1,12 @@
-"""What the scikit-learn estimators share: their parameters, and the way from arrays to networks.
-
-A fit makes four things in this order: an arrangement (which activation patterns), a problem (the convex program over
-them), a result (its solution) and a network (the ReLU weights), and then grades the network with a certificate. For a
-sequence of weight decays each fit starts from the one before.
-"""
+"""What the scikit-learn estimators share: their parameters, what fits leave, and exports."""
 
 from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral, Real
-from time import perf_counter
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,30 +14,19 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from convexnn.adaptive import least_alpha_max, search_alpha_max, solve_adaptively
-from convexnn.arrangements import (
-    Arrangement,
-    enumerate_patterns,
-    patterns_of,
-    sample_patterns,
-)
+from convexnn.arrangements import Arrangement
 from convexnn.audit import network_from
-from convexnn.budget import STOPS, Budget, OutOfTime, current
-from convexnn.cells import Cells
-from convexnn.conversion import coef_of, find_patterns
+from convexnn.engine import PROVING, Settings, Training
 from convexnn.export import save_safetensors, to_onnx, to_sklearn, to_torch
-from convexnn.faces import with_faces
 from convexnn.feature_scales import UNEVEN, FeatureScaleWarning, scale_factor
-from convexnn.fits import Fit, Prepared, Sample, best_network, how_it_ended, least_count, solve_without
-from convexnn.graded import Graded
+from convexnn.fits import Sample, how_it_ended
+from convexnn.listing import LISTINGS, listing_of
 from convexnn.losses import get_loss
 from convexnn.network import Network
-from convexnn.neuron import ACTIVATIONS, HIDDEN_BIASES, Neuron
-from convexnn.pricing import no_peaks
-from convexnn.problem import Problem
+from convexnn.neurons.activations import get_activation
+from convexnn.neurons.neuron import HIDDEN_BIASES, Neuron
 from convexnn.progress import Progress, plain_entry
-from convexnn.proofs import certify_listed, is_quick, prove, proved
-from convexnn.result import REMEDIES, STATUSES, Result, relative_gap, untouched
+from convexnn.result import REMEDIES
 from convexnn.solvers import SOLVERS
 from convexnn.task import Task
 
@@ -57,14 +39,6 @@ except ImportError:  # scikit-learn < 1.9: estimators have no set_callbacks
 
     def with_callbacks(method):
         return method
-
-
-#: certify="auto" looks at this many cones for each output and sign: a second or so.
-AUTO_CONES = 5_000
-#: alpha="auto" is this share of alpha_max; docs/alpha.md has the table of test errors it was chosen by.
-AUTO_ALPHA = 0.01
-#: Blocks are left out of a fit on a path if no more than this share of them remains.
-WORTH_SCREENING = 0.7
 
 
 class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
@@ -140,239 +114,28 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             n_outputs=sample.n_outputs,
         )
 
-    def _train(self, sample: Sample, *, alphas: Callable[[float], Sequence[float]] | None = None) -> Iterator[Fit]:
+    def _train(self, sample: Sample, *, alphas: Callable[[float], Sequence[float]] | None = None) -> Training:
         """Everything after the targets are coded: a fit for the estimator's alpha, or for each of a decreasing
-        sequence, a function of alpha_max; these end early when ``max_time`` is over, and after an interrupted fit.
+        sequence, a function of alpha_max."""
+        task = self._task_of(sample)
+        return Training(sample, task, self._settings(task), alphas)
 
-        Where there is not even time for the first fit, it is the network without neurons.
-        """
-        start = perf_counter()
-        data = Prepared.of(sample, self._task_of(sample), start)
-        budget, fits, fit = Budget(self.max_time), self._fits(data, alphas), None
-        ended = False
-        while not ended:
-            following = progress = None
-            try:
-                # What leaves the range of numbers is judged by what comes of it, which must be finite.
-                with budget, np.errstate(all="ignore"):
-                    following, progress = next(fits, (None, None))
-                    if following is None:
-                        return
-                    fit = self._for_every_row(following, data)
-            except (*STOPS, np.linalg.LinAlgError) as stop:
-                status = "failed" if isinstance(stop, np.linalg.LinAlgError) else budget.stop(stop)
-                ended = True
-                if following is None and fit is not None:
-                    return
-                with Budget.without_limit(), np.errstate(all="ignore"):
-                    following = following or self._without_neurons(data, alphas, status)
-                    result = replace(following.result, status=status, message=STATUSES[status])
-                    fit = self._for_every_row(replace(following, result=result), data)
-            if progress is not None:
-                progress.close(fit)
-            yield fit
-
-    def _fits(self, data: Prepared, alphas) -> Iterator[tuple[Fit, Progress | None]]:
-        """Fits over listed patterns or over all, each with its progress line, on distinct rows."""
-        rows, adaptive, listed = data.task.rows, self.patterns == "adaptive", None
-        if self.patterns == "auto" and data.task.neuron.activation.cones and self._solver_name(data) == "newton":
-            adaptive = least_count(rows, self.n_patterns) > self.n_patterns
-            if not adaptive:
-                try:
-                    listed = enumerate_patterns(rows)
-                except ValueError:
-                    # Cells too thin to be listed; a search needs no list.
-                    adaptive = True
-        yield from self._train_adaptively(data, alphas) if adaptive else self._train_listed(data, alphas, listed)
-
-    def _for_every_row(self, fit: Fit, data: Prepared) -> Fit:
-        """A fit on distinct rows as one on all of them, and its proof if that is wanted."""
-        result, certificate, group = fit.result, fit.certificate, data.group
-        share = (data.whole.sample_weight / data.task.sample_weight[group]).reshape(
-            (-1,) + (1,) * (result.theta.ndim - 1)
-        )
-        intercept = np.asarray(result.intercept)[group] if self.skip_connection else result.intercept
-        if result.status == "optimal" and certificate.stated_gap > self.tol * (1 + 1e-3):
-            result = replace(result, status="stalled", message=STATUSES["stalled"])
-        if result.status == "optimal" and fit.alpha_max == 0:
-            result = replace(result, message="no neuron lowers the objective: nothing but rounding is left to explain")
-        certificate = replace(certificate, theta=share * certificate.theta[group])
-        if result.status != "interrupted":
-            graded = Graded.of(fit.network, data.whole, fit.alpha, data.units)
-            certificate = self._prove(graded, certificate.restated(graded), result.coef, data.start)
-        result = replace(result, theta=share * result.theta[group], intercept=intercept)
-        arrangement = fit.arrangement.rows(group, data.whole.rows)
-        return replace(fit, result=result, certificate=certificate, arrangement=arrangement)
-
-    def _without_neurons(self, data: Prepared, alphas, status: str) -> Fit:
-        """The fit that takes no time: no neurons, no statement on others, and a guess at alpha_max from below."""
-        units = data.units
-        arrangement = Arrangement.from_gates(data.task.rows, np.zeros((data.task.rows.shape[1], 0)))
-        alpha = self._alpha(least_alpha_max(data.unweighted), data)
-        alpha_max = units.alpha * least_alpha_max(data.normal)
-        alpha = float(alpha if alphas is None else next(iter(alphas(alpha_max))))
-        problem = Problem.bare(data.normal, units.level(alpha))
-        result = untouched(problem, status)
-        graded = best_network(problem, result, data, alpha, arrangement)
-        certificate = proved(graded, result.theta, (), "nothing")
-        return Fit(alpha, alpha_max, graded.network, units.result(result), certificate, arrangement)
-
-    def _train_listed(
-        self, data: Prepared, alphas, listed: Arrangement | None
-    ) -> Iterator[tuple[Fit, Progress | None]]:
-        """Fits over a fixed list of patterns, which may be at hand."""
-        units, rows, neuron = data.units, data.task.rows, data.task.neuron
-        arrangement = self._arrangement(data) if listed is None else listed
-        previous = self._previous_network(data)
-        if previous is not None:
-            found = find_patterns(previous, rows, arrangement.patterns.T, neuron)
-            if np.any(found < 0):
-                unlisted = previous.select(found < 0)
-                arrangement = arrangement.union(patterns_of(unlisted, data.task.X, hidden_bias=self.hidden_bias))
-        problem = Problem.listing(data.normal, arrangement.patterns.T, 1.0)
-        alpha_max, even = units.alpha * problem.alpha_max, 0.0
-        if self.alpha == "auto":
-            even = replace(problem, task=data.unweighted).alpha_max
-        coef = None if previous is None else coef_of(units.neurons(previous), problem)
-        before: tuple[float, Result] | None = None
-        for alpha in [self._alpha(even, data)] if alphas is None else alphas(alpha_max):
-            problem = replace(problem, alpha=float(f"{units.level(alpha):.12g}"))
-            keep = np.full(len(problem.design.pattern), alpha < alpha_max)
-            if before is not None and keep.any():
-                alpha_before, result = before
-                coef, theta = result.coef, min(1.0, problem.alpha / alpha_before) * result.theta
-                with suppress(OutOfTime):
-                    # Without a lower bound theta need not be feasible.
-                    dual = data.normal.dual_value(theta) if np.isfinite(result.dual) else -np.inf
-                    gap = problem.objective(coef, result.intercept) - dual
-                    active = problem.may_be_active(theta, max(gap, 0.0))
-                    keep = active if active.mean() <= WORTH_SCREENING else keep
-            solver, progress = self._solver(data)
-            result = solve_without(problem, replace(solver, callback=progress), coef, keep)
-            graded, certificate, result = self._conclude(problem, result, data, float(alpha), arrangement)
-            fit = Fit(float(alpha), alpha_max, graded.network, units.result(result), certificate, arrangement)
-            yield fit, progress
-            if self._is_over(result, data.start):
-                return
-            before = (problem.alpha, result)
-
-    def _train_adaptively(self, data: Prepared, alphas) -> Iterator[tuple[Fit, Progress | None]]:
-        """Fits over all patterns: cells are listed as a search finds them."""
-        if not data.task.neuron.activation.cones:
-            raise ValueError(
-                "patterns='adaptive' needs activation='relu', got 'gated_relu': gates have no best direction."
-            )
-        units, task = data.units, data.normal
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        previous = self._previous_network(data)
-        cells = None if previous is None else Cells.of_network(units.neurons(previous), task.rows, task.neuron)
-        alpha_max: float | None = None
-        remembered = None
-        if alphas is None:
-            even = search_alpha_max(data.unweighted, rng) if self.alpha == "auto" else 0.0
-            sequence = [self._alpha(even, data)]
-        else:
-            alpha_max = search_alpha_max(task, rng, n_random=1000)
-            remembered = no_peaks(task.rows)
-            sequence = alphas(units.alpha * alpha_max)
-        for alpha in sequence:
-            solver, progress = self._solver(data)
-            normal_alpha = float(f"{units.level(alpha):.12g}")
-            problem, result, found = solve_adaptively(
-                task, normal_alpha, solver, cells, rng, progress, alpha_max, remembered
-            )
-            remembered = found.peaks
-            graded, certificate, result = self._conclude(problem, result, data, float(alpha))
-            # The gap of the network itself to the bound that the search suggests.
-            bound = units.factor * result.primal * (1 - found.gap) if np.isfinite(found.gap) else -np.inf
-            gap = relative_gap(graded.objective, bound) if graded.objective - bound > graded.negligible else 0.0
-            searched = dict(n_searched=found.n_starts, price_found=found.price, gap_found=gap)
-            with Budget.without_limit():
-                arrangement = patterns_of(graded.network, data.task.X, hidden_bias=self.hidden_bias)
-            cells, alpha_found = Cells.of_solution(problem.design, result.coef), units.alpha * found.alpha_max
-            certificate, result_ = replace(certificate, **searched), units.result(result)
-            yield Fit(float(alpha), alpha_found, graded.network, result_, certificate, arrangement), progress
-            if self._is_over(result, data.start):
-                return
-
-    def _conclude(self, problem: Problem, result: Result, data: Prepared, alpha: float, arrangement=None):
-        """The network merged and pruned, its certificate, and the result; each as far as there is time for it."""
-        budget = current()
-
-        def ended(stop):
-            status = budget.stop(stop) if isinstance(stop, KeyboardInterrupt) else result.status
-            return result if status == result.status else replace(result, status=status, message=STATUSES[status])
-
-        try:
-            with budget.conclusion():
-                graded = best_network(problem, result, data, alpha, arrangement)
-        except STOPS as stop:
-            result, graded = ended(stop), best_network(problem, result, data, alpha, arrangement, tidy=False)
-        try:
-            with budget.conclusion():
-                certificate = certify_listed(graded, problem.design, result.theta, arrangement)
-        except STOPS as stop:
-            result = ended(stop)
-            certificate = proved(graded, np.zeros_like(result.theta), (), "nothing")
-        return graded, certificate, result
-
-    def _is_over(self, result, start):
-        """Whether an interrupt or the time limit ends a path."""
-        late = self.max_time is not None and perf_counter() - start >= self.max_time
-        return late or result.status == "interrupted"
-
-    def _prove(self, graded, certificate, coef, start):
-        """The certificate with a bound over all networks instead, when that is wanted and there is time for it."""
-        if self.certify is False or certificate.scope == "global":
-            return certificate
-        if not graded.task.neuron.activation.cones:
-            if self.certify is True:
-                raise ValueError(
-                    "certify=True needs activation='relu' or patterns='exact', got 'gated_relu' with listed patterns."
-                )
-            return certificate
-        spent = perf_counter() - start
-        left = 60.0 if self.max_time is None else self.max_time - spent
-        # A number of cones, unlike a time, gives the same bound on every machine.
-        max_cones = AUTO_CONES if self.certify == "auto" else None
-        if left <= 0 or (self.certify == "auto" and not certificate.n_searched):
-            return certificate
-        known = None if graded.task.neuron.free_bias else coef[coef.any(axis=1)]
-        theta = certificate.theta / graded.units.theta
-        try:
-            if self.certify == "auto" and not is_quick(graded.normal.task.rows):
-                return certificate
-            proof = prove(graded, theta, max_time=left, max_cones=max_cones, known=known)
-        except STOPS as stop:
-            current().stop(stop)
-            return certificate
-        found = proved(graded, *proof, certificate.n_searched, certificate.price_found)
-        return replace(found, gap_found=certificate.gap_found) if found.scope == "global" else certificate
-
-    def _alpha(self, even: float, data: Prepared) -> float:
-        """The weight decay, "auto" from the alpha_max without class weights.
-
-        It is that of the network without skip connection: what noise there is does not depend on the linear term.
-        Class weights enter by their mean only: the alpha_max of a lopsided weighting says nothing about noise. Ten
-        digits keep the rounding errors of alpha_max, which depend on the order of the rows, out of the fit. A constant
-        target needs no neuron whatever alpha is.
-        """
-        if self.alpha != "auto":
-            return float(self.alpha)
-        share = AUTO_ALPHA * data.task.sample_weight.sum() / data.even.sum()
-        return data.units.alpha * (float(f"{share * even:.10g}") or 1.0)
-
-    def _solver_name(self, data: Prepared) -> str:
-        """The solver's key; "auto" by the loss."""
-        return self.solver if self.solver != "auto" else "newton" if data.task.smooth else "cvxpy"
-
-    def _solver(self, data: Prepared):
-        """The solver with what is left of the time, and the progress line."""
-        share = 0.6 if self.certify is True else 1.0
-        left = None if self.max_time is None else max(share * self.max_time - (perf_counter() - data.start), 0.0)
-        solver = SOLVERS[self._solver_name(data)](tol=self.tol, max_iter=self.max_iter, max_time=left)
+    def _settings(self, task: Task) -> Settings:
+        """The parameters as the engine takes them."""
+        solver = self.solver if self.solver != "auto" else "newton" if task.smooth else "cvxpy"
         watched = self.verbose or hasattr(self, "_callback_fit_ctx")
-        return solver, Progress(self, data.units.factor) if watched else None
+        return Settings(
+            None if self.alpha == "auto" else float(self.alpha),
+            listing_of(self.patterns, self.n_patterns),
+            SOLVERS[solver],
+            self.tol,
+            self.max_iter,
+            self.max_time,
+            PROVING[self.certify],
+            check_random_state(self.random_state).randint(np.iinfo(np.int32).max),
+            self._previous_network(task),
+            partial(Progress, self) if watched else None,
+        )
 
     def _attributes(self, fit):
         """The attributes of a fitted estimator by name."""
@@ -400,55 +163,15 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
             )
         return self
 
-    def _arrangement(self, data: Prepared) -> Arrangement:
-        """The list of patterns of the distinct rows that ``patterns`` asks for."""
-        rows = data.task.rows
-        if isinstance(self.patterns, Arrangement):
-            given, whole = self.patterns, data.task.neuron.rows(data.sample.X)
-            if given.n_samples != len(whole) or len(given.gates) != whole.shape[1]:
-                raise ValueError(
-                    f"patterns must be an Arrangement of {len(whole)} samples and {whole.shape[1]} gate rows"
-                    f"{' (the features and a ones column, for hidden_bias=' + repr(self.hidden_bias) + ')'}, got one "
-                    f"of {given.n_samples} samples and {len(given.gates)} gate rows."
-                )
-            if not given.belongs_to(whole):
-                raise ValueError(
-                    "patterns must be an Arrangement of the X of this fit, got one of other data: its gates do not "
-                    "give its patterns on X, or it is complete for another X."
-                )
-            return given.rows(data.first, rows)
-        random_state = check_random_state(self.random_state)
-        exact = self.patterns == "exact"
-        if self.patterns == "auto":
-            exact = least_count(rows, self.n_patterns) <= self.n_patterns
-        if exact:
-            try:
-                return self._every_pattern(data.task)
-            except ValueError:
-                if self.patterns == "exact":
-                    raise
-        seed = random_state.randint(np.iinfo(np.int32).max)
-        return sample_patterns(rows, self.n_patterns, random_state=seed)
-
-    @staticmethod
-    def _every_pattern(task: Task) -> Arrangement:
-        """The complete list of patterns, and for gates without a bias those of gates on hyperplanes."""
-        listed = enumerate_patterns(task.rows)
-        if not task.neuron.activation.cones and not task.neuron.has_bias:
-            # Gates are open on their hyperplane: some patterns are those of gates on it alone.
-            listed = with_faces(task.rows, listed)
-        return listed
-
-    def _previous_network(self, data: Prepared) -> Network | None:
+    def _previous_network(self, task: Task) -> Network | None:
         """The network to start from: of the previous fit, if ``warm_start`` and it is of the same kind, or init."""
         network = getattr(self, "network_", None) if self.warm_start else None
-        task = data.task
         if network is None and self.init is not None:
             return self._initial_network(task)
         if network is None or not network.n_neurons or network.hidden_weights.shape[1] != task.X.shape[1]:
             return None
         same = network.n_outputs == task.n_outputs
-        same &= (network.gate_weights is None) == task.neuron.activation.cones
+        same &= network.activation == task.neuron.activation
         return network if same and (task.neuron.has_bias or not network.hidden_biases.any()) else None
 
     def _initial_network(self, task: Task) -> Network:
@@ -463,8 +186,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                 f"init must have {task.X.shape[1]} features and {task.n_outputs} outputs, got {n_features} features "
                 f"and {network.n_outputs} outputs."
             )
-        if (network.gate_weights is None) != task.neuron.activation.cones:
-            raise ValueError(f"init must be a {self.activation} network for activation={self.activation!r}.")
+        if network.activation != task.neuron.activation:
+            raise ValueError(
+                f"init must have {task.neuron.activation.title} neurons, got {network.activation.title} ones; "
+                "network.to_relu(X)[0] is a ReLU network with the same predictions on X."
+            )
         return network.balance()
 
     def _check_parameters(self, losses):
@@ -491,14 +217,14 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         number("max_iter", Integral, 1)
         number("max_time", Real, 0, special=(None,))
         number("verbose", Integral, 0) if not isinstance(self.verbose, bool) else None
-        choice("activation", ACTIVATIONS)
+        activation = get_activation(self.activation)
         choice("solver", ["auto", *SOLVERS])
         choice("hidden_bias", HIDDEN_BIASES)
         if self.hidden_bias == "free":
-            if self.activation != "relu":
+            if not activation.cones:
                 raise ValueError(
-                    "hidden_bias='free' needs activation='relu', got 'gated_relu': without a cone a free bias is a "
-                    "free step function of the gate, and enough of those fit anything."
+                    "hidden_bias='free' needs an activation without gates, got 'gated_relu': without a cone a free "
+                    "bias is a free step function of the gate, and enough of those fit anything."
                 )
             if not self.fit_intercept:
                 raise ValueError(
@@ -506,7 +232,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
                     "bias is a free constant."
                 )
         if not isinstance(self.patterns, Arrangement):
-            choice("patterns", ["auto", "exact", "sampled", "adaptive"])
+            choice("patterns", LISTINGS)
         for name in ("fit_intercept", "skip_connection", "warm_start"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")

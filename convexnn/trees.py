@@ -7,6 +7,9 @@ below its interpolation: h <= |z| on the unit vectors of the cone. The boxes lie
 |u|_inf = 1 and are halved until their bounds are good enough. Half of the surface will do, because
 h(u) - h(-u) = (X^T t)^T u.
 
+Other activations have the linear term lift t^T X u beside it (``convexnn.neurons.activations``). As a linear function
+is its own bound, the term is added to b. Then h(u) - h(-u) = (1 + 2 lift) (X^T t)^T u.
+
 A price h(u) is at most M (|u| + sum_j mu_j |u_j|), with a feature penalty mu, if h(u) - M sum_j mu_j |u_j| is at most
 M |u|, and that is a price again: of the data and of two more rows for each feature, e_j and -e_j, with the dual
 variable -M mu_j.
@@ -19,13 +22,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from convexnn.prices import Price
+
 # Corners are multiples of this; smaller boxes are not halved.
 GRID = 2.0**-30
 
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """An upper bound of max t^T (X u)_+ over unit vectors, and the boxes that prove it.
+    """An upper bound of max t^T (X u)_+ + lift t^T X u over unit vectors, and the boxes that prove it.
 
     Attributes
     ----------
@@ -36,7 +41,8 @@ class Tree:
     maximiser : array of shape (n_features,)
         Unit vector with this price if it is positive.
     basis : array of shape (n_features, rank)
-        Orthonormal basis of the row space of X in which the boxes are given; the first vector points along X^T t.
+        Orthonormal basis of the row space of X in which the boxes are given; the first vector points along X^T t, or
+        against it where 1 + 2 lift is negative.
     splits : int array of shape (n_splits, 2)
         Box and axis of each halving. The first boxes are faces of the cube, each halving appends two.
     points : array of shape (n_points, rank)
@@ -71,15 +77,13 @@ class Tree:
         """The evidence for size * t."""
         return replace(self, bound=size * self.bound, price=size * self.price, slopes=size * self.slopes)
 
-    def check(self, X: NDArray, t: NDArray) -> float:
+    def check(self, price: Price) -> float:
         """The bound once more, from the data and the boxes alone; it holds whatever the evidence is.
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
-            The data, with its ones column if there are hidden biases.
-        t : array of shape (n_samples,)
-            Signed dual variable.
+        price : Price
+            What is to be bounded.
 
         Returns
         -------
@@ -95,13 +99,12 @@ class Tree:
         -----
         Takes about the time of the matrix products between the samples and the distinct corners.
         """
-        X, t = check_arrays(X, t)
-        r = self.basis.shape[1]
-        square = len(self.basis) == X.shape[1]
+        r, d = self.basis.shape[1], price.X.shape[1]
+        square = len(self.basis) == d
         off = np.abs(self.basis.T @ self.basis - np.eye(r)).max(initial=0.0) if square else np.inf
         if not off <= 1e-12:
-            raise ValueError(f"basis must have {X.shape[1]} rows and orthonormal columns.")
-        P, Q, slack = reduced_rows(X, t, self.basis)
+            raise ValueError(f"basis must have {d} rows and orthonormal columns.")
+        P, Q, tilt, slack = reduced_rows(price, self.basis)
         lo, size, face = _leaves(self.splits, r)
         width = self.weights.shape[1]
         if self.chosen.shape != (len(lo), width) or self.weights.shape != (len(lo), width):
@@ -116,7 +119,7 @@ class Tree:
             raise ValueError("the weights of each box must be non-negative with sum 1.")
         if not (np.isfinite(self.slopes).all() and np.isfinite(self.points).all()):
             raise ValueError("slopes and points must be finite.")
-        vertices, unit, bounds = active_sums(self.points, Q), unit_corners(r), [0.0]
+        vertices, unit, bounds = active_sums(self.points, Q) - tilt, unit_corners(r), [0.0]
         for k in np.array_split(np.arange(len(lo)), 1 + len(lo) * len(unit[0]) // 500_000):
             G = lo[k, None] + unit[face[k]] * size[k, None]
             distinct, inverse = distinct_corners(G.reshape(-1, r))[1:]
@@ -159,69 +162,33 @@ class ChargedTree:
         """Number of cones."""
         return self.tree.n_cones
 
-    def check(self, X: NDArray, t: NDArray) -> float:
+    def check(self, price: Price) -> float:
         """The bound once more, from the data and the boxes alone; arguments and errors as in ``Tree.check``."""
         if not 0 <= self.charge < np.inf:
             raise ValueError(f"the charge must be finite and non-negative, got {self.charge!r}.")
-        return max(self.charge, self.tree.check(*with_charges(X, t, self.charge * self.feature_penalty)))
+        return max(self.charge, self.tree.check(price.charged(self.charge * self.feature_penalty)))
 
     def scaled(self, size: float) -> ChargedTree:
         """The evidence for size * t."""
         return replace(self, tree=self.tree.scaled(size), charge=size * self.charge)
 
 
-def with_charges(X: NDArray, t: NDArray, charges: NDArray) -> tuple[NDArray, NDArray]:
-    """The data and two more rows for each feature, e_j and -e_j, whose prices sum to -charge_j |u_j|.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-        The data, with its ones column if there are hidden biases.
-    t : array of shape (n_samples,)
-        Signed dual variable.
-    charges : array of shape (n_features,)
-        Features without charge get no rows.
-
-    Returns
-    -------
-    X : array of shape (n_samples + 2 * n_charged, n_features)
-    t : array of shape (n_samples + 2 * n_charged,)
-    """
-    unit = np.eye(X.shape[1])[charges > 0]
-    charges = charges[charges > 0]
-    return np.concatenate([X, unit, -unit]), np.concatenate([t, -charges, -charges])
-
-
-def check_arrays(X, t):
-    X, t = np.asarray(X, dtype=float), np.asarray(t, dtype=float)
-    if X.ndim != 2 or t.shape != (len(X),):
-        raise ValueError(
-            f"X must have shape (n_samples, n_features) and t one entry a sample, got {X.shape}, {t.shape}."
-        )
-    if not (np.isfinite(X).all() and np.isfinite(t).all()):
-        raise ValueError("X and t must be finite.")
-    return X, t
-
-
-def reduced_rows(X, t, basis):
-    """Rows t_i x_i with t_i > 0 and -t_i x_i with t_i < 0 in the basis, and what a bound over half of it leaves out."""
-    # Each sum over the samples, of numbers at most |t_i| |x_i| |g| with a corner g.
-    terms = np.finfo(float).eps * (len(X) + 1000) * np.sqrt(basis.shape[1])
-    rounding = terms * (np.abs(t) @ np.linalg.norm(X, axis=1))
-    X, t = _merged(X, t)
+def reduced_rows(price, basis):
+    """Rows t_i x_i with t_i > 0 and -t_i x_i with t_i < 0 in the basis, the vector of the linear term, and what a bound
+    over half of the basis leaves out."""
+    # Each sum over the samples, of numbers at most |t_i| |x_i| |g| with a corner g, times the slopes of both sides.
+    terms = np.finfo(float).eps * (len(price) + 1000) * np.sqrt(basis.shape[1]) * (1 + 2 * abs(price.lift))
+    rounding = terms * (np.abs(price.t) @ np.linalg.norm(price.X, axis=1))
+    price = price.merged()
+    X, t, lift = price.X, price.t, price.lift
     Z = X @ basis
-    outside = np.abs(t) @ np.linalg.norm(X - Z @ basis.T, axis=1)
+    outside = np.abs(t) @ np.linalg.norm(X - Z @ basis.T, axis=1) * (1 + abs(lift))
     # h(u) = h(-u) + pull^T u where the first component of u is negative; the boxes cover the other half.
     pull = Z.T @ t
+    tilt, pull = lift * pull, (1 + 2 * lift) * pull
     beyond = np.linalg.norm(pull[1:]) + np.maximum(-pull[:1], 0.0).sum()
     Z *= t[:, None]
-    return Z[t > 0], -Z[t < 0], float(outside + beyond + rounding)
-
-
-def _merged(X, t):
-    """Equal rows as one: their kinks cancel."""
-    rows, inverse = np.unique(X, axis=0, return_inverse=True)
-    return (X, t) if len(rows) == len(X) else (rows, np.bincount(inverse.ravel(), t, len(rows)))
+    return Z[t > 0], -Z[t < 0], tilt, float(outside + beyond + rounding)
 
 
 def active_sums(V, rows):

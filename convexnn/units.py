@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.neuron import Neuron
+from convexnn.neurons.neuron import Neuron
 from convexnn.result import Result
 from convexnn.task import Task
 

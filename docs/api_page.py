@@ -36,11 +36,13 @@ LISTED = [
     ("Penalties", "``convexnn.penalties.PENALTIES``.", "penalties", PENALTIES, ["Penalty"]),
     (
         "Activations",
-        "``convexnn.neuron.ACTIVATIONS``; see :doc:`../extend/activation`.",
-        "neuron",
+        "``convexnn.neurons.activations.ACTIVATIONS``; see :doc:`../extend/activation`.",
+        "neurons.activations",
         {},
-        ["Activation", "Neuron"],
+        ["Activation", "ReLU", "LeakyReLU", "Absolute", "GatedReLU", "get_activation"],
     ),
+    ("Neurons", "What all neurons of a network have in common.", "neurons.neuron", {}, ["Neuron"]),
+    ("Prices", "What searches find and proofs bound.", "prices", {}, ["Price"]),
     ("Solvers", "``convexnn.solvers.SOLVERS``; see :doc:`../extend/solver`.", "solvers", SOLVERS, []),
     (
         "Below the estimators for one feature",

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from convexnn.design import Design
 from convexnn.losses import LOSSES
+from convexnn.neurons.activations import ACTIVATIONS
 from convexnn.penalties import ConeGroupLasso, GroupLasso
 
 # The problems are small and the tests run in parallel: more threads would only wait for each other.
@@ -45,11 +46,11 @@ def draw_problem(
     y = draw_target(rng, loss, n, n_classes)
     n_outputs = n_classes if loss.name == "multinomial_log_loss" else 1
     patterns = np.unique(rng.standard_normal((P, d)) @ X.T >= 0, axis=0)
-    signs = (1.0, -1.0) if activation == "relu" else (1.0,)
+    signs = (1.0,) if activation == "gated_relu" else (1.0, -1.0)
     blocks = [(k, sign, out) for k in range(len(patterns)) for sign in signs for out in range(n_outputs)]
     pattern, sign, output = (np.array(column) for column in zip(*blocks))
-    design = Design(X, patterns, pattern, sign, output, n_outputs)
-    penalty = ConeGroupLasso(X, patterns, pattern) if activation == "relu" else GroupLasso()
+    design = Design(X, patterns, pattern, sign, output, n_outputs, ACTIVATIONS[activation])
+    penalty = GroupLasso() if activation == "gated_relu" else ConeGroupLasso(X, patterns, pattern)
     weights = rng.uniform(0.5, 2.0, n) if weighted else np.ones(n)
     scale = program(design, y, loss, penalty, 1.0, weights, intercept).alpha_max
     return program(design, y, loss, penalty, ratio * scale, weights, intercept)
@@ -58,12 +59,13 @@ def draw_problem(
 def explicit_matrices(design):
     """One matrix an output, (n_outputs, n_samples, n_blocks * n_features), filled entry by entry."""
     n, d = design.X.shape
+    below = {"leaky_relu": 0.01, "absolute": -1.0}.get(design.activation.name, 0.0)
     A = np.zeros((design.n_outputs, n, len(design.pattern) * d))
     for k in range(len(design.pattern)):
         for i in range(n):
-            if design.patterns[design.pattern[k], i]:
-                for j in range(d):
-                    A[design.output[k], i, k * d + j] = design.sign[k] * design.X[i, j]
+            slope = 1.0 if design.patterns[design.pattern[k], i] else below
+            for j in range(d):
+                A[design.output[k], i, k * d + j] = slope * design.sign[k] * design.X[i, j]
     return A
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from convexnn.conversion import network_of
-from convexnn.neuron import ACTIVATIONS, Neuron
+from convexnn.neurons.activations import ACTIVATIONS
+from convexnn.neurons.neuron import Neuron
 from convexnn.problem import Problem
 from convexnn.task import Task
 
@@ -37,7 +38,7 @@ def listing(activation, rows, y, arrangement, loss, alpha, *settings, **options)
 def program(design, y, loss, penalty, alpha, weights, fit_intercept=True, skip=None):
     """The program over the blocks of a design, of neurons that the penalty is one of."""
     bias = "free" if penalty.free_bias else "penalized"
-    activation = "relu" if penalty.cones else "gated_relu"
+    activation = design.activation.name if penalty.cones else "gated_relu"
     options = dict(hidden_bias=bias, feature_penalty=penalty.feature_penalty, activation=activation)
     task = task_of_rows(design.X, y, loss, weights, fit_intercept, design.n_outputs, skip, **options)
     return Problem(task, design, penalty, alpha)

@@ -1,5 +1,7 @@
 """Lifting to program (C) and back: a network and its coefficients are the same point, with the same objective."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from programs import listing, to_network
@@ -8,7 +10,7 @@ from convexnn.arrangements import Arrangement, enumerate_patterns, patterns_of, 
 from convexnn.conversion import coef_of
 from convexnn.losses import LOSSES
 from convexnn.network import Network
-from convexnn.neuron import ACTIVATIONS
+from convexnn.neurons.activations import ACTIVATIONS, LeakyReLU
 
 HIDDEN_BIAS = ["penalized", "none"]
 
@@ -28,14 +30,21 @@ def make_program(
     )
 
 
+def of_kind(activation, gates):
+    """What makes a network one of an activation, gates where it has them."""
+    return dict(activation=ACTIVATIONS[activation]) | (gates if activation == "gated_relu" else {})
+
+
 def draw_coefficients(rng, activation, problem, arrangement, share=0.5):
-    """Random blocks, some of them zero; for ReLU inside their cones, each at a combination of that cone's gates."""
+    """Random blocks, some of them zero; without gates inside their cones, each near a vector of the cone."""
     coef = rng.standard_normal(problem.design.shape)
-    if activation == "relu":
+    if activation != "gated_relu":
         rows = problem.design.X
         for k, p in enumerate(problem.design.pattern):
-            gate = arrangement.gates[:, p]
-            signs = np.where(arrangement.patterns[:, p], 1.0, -1.0)
+            signs = np.where(problem.design.patterns[p], 1.0, -1.0)
+            # An even activation lists one of two opposite patterns.
+            inside = signs[:, None] * (rows @ np.hstack([arrangement.gates, -arrangement.gates]))
+            gate = np.hstack([arrangement.gates, -arrangement.gates])[:, inside.min(axis=0) >= 0][:, 0]
             move, t = rng.standard_normal(len(gate)), 1.0
             while np.any(signs * (rows @ (gate + t * move)) < 0):
                 t *= 0.5
@@ -60,17 +69,23 @@ def test_block_order_of_lift(activation, n_classes, explicit):
     arrangement = sample_patterns(lifted(X, "penalized"), 5, random_state=0)
     loss, y = ("multinomial_log_loss", np.arange(7) % 3) if n_classes > 1 else ("squared", rng.standard_normal(7))
     problem = make_program(activation, X, y, arrangement, loss)
-    signs = ACTIVATIONS[activation].signs
-    expected = [(o, s, p) for o in range(n_classes) for s in signs for p in range(arrangement.n_patterns)]
+    signs = (1.0,) if activation == "gated_relu" else (1.0, -1.0)
+    listed = arrangement.patterns.T
+    if activation == "absolute":
+        # One of two opposite patterns, the one of the first sample.
+        listed = np.array([pattern if pattern[0] else ~pattern for pattern in listed])
+        listed = listed[np.sort(np.unique(listed, axis=0, return_index=True)[1])]
+    expected = [(o, s, p) for o in range(n_classes) for s in signs for p in range(len(listed))]
     assert list(zip(problem.design.output, problem.design.sign, problem.design.pattern)) == expected
-    assert np.array_equal(problem.design.patterns, arrangement.patterns.T)
+    assert np.array_equal(problem.design.patterns, listed)
     V = rng.standard_normal(problem.design.shape)
     z = np.stack([A @ V.ravel() for A in explicit(problem.design)], axis=1)
     assert np.allclose(np.reshape(problem.design @ V, z.shape), z, rtol=1e-12, atol=1e-12)
     for k in (0, len(V) - 1):
         o, s, p = expected[k]
         block = explicit(problem.design)[o][:, k * 3 : (k + 1) * 3]
-        assert np.array_equal(block, s * arrangement.patterns[:, [p]] * lifted(X, "penalized"))
+        slope = {"leaky_relu": 0.01, "absolute": -1.0}.get(activation, 0.0)
+        assert np.array_equal(block, s * np.where(listed[p], 1.0, slope)[:, None] * lifted(X, "penalized"))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -112,11 +127,14 @@ def test_network_to_coef_and_back_is_the_identity_up_to_order(activation, hidden
     biases = rng.standard_normal(6) if hidden_bias == "penalized" else np.zeros(6)
     distinct = np.unique(X @ gates.T + biases >= 0, axis=1).shape[1]
     assert distinct == 6  # no two neurons share a block
-    weights = dict(hidden_weights=gates, hidden_biases=biases)
+    # But two of an even activation do, whose weights and their opposites are one neuron.
+    shared = 6 - len(np.unique([p if p[0] else ~p for p in (X @ gates.T + biases >= 0).T], axis=0))
+    n_blocks = 6 - shared * (activation == "absolute")
+    weights = dict(hidden_weights=gates, hidden_biases=biases, activation=ACTIVATIONS[activation])
     if activation == "gated_relu":
-        weights = dict(hidden_weights=rng.standard_normal((6, 3)), hidden_biases=biases[::-1].copy())
+        weights |= dict(hidden_weights=rng.standard_normal((6, 3)), hidden_biases=biases[::-1].copy())
         weights |= dict(gate_weights=gates, gate_biases=biases)
-    output = rng.standard_normal(6) if activation == "relu" else rng.uniform(0.5, 2.0, 6)
+    output = rng.uniform(0.5, 2.0, 6) if activation == "gated_relu" else rng.standard_normal(6)
     if n_outputs > 1:
         output = output[:, None] * np.eye(3)[np.arange(6) % 3]
     bias = 0.4 if n_outputs == 1 else np.array([0.4, 0.0, -1.0])
@@ -128,14 +146,14 @@ def test_network_to_coef_and_back_is_the_identity_up_to_order(activation, hidden
     ):
         problem = make_program(activation, X, y, arrangement, loss, bias=hidden_bias)
         coef = coef_of(network, problem)
-        assert np.count_nonzero(coef.any(axis=1)) == 6
+        assert np.count_nonzero(coef.any(axis=1)) == n_blocks
         again = to_network(problem, coef, bias, arrangement)
         assert np.allclose(again.predict(X), network.predict(X), rtol=1e-12, atol=1e-11)
-        assert np.isclose(again.path_norms.sum(), network.path_norms.sum(), rtol=1e-12)
-        if activation == "relu":
+        assert n_blocks < 6 or np.isclose(again.path_norms.sum(), network.path_norms.sum(), rtol=1e-12)
+        if activation in ("relu", "leaky_relu"):
             assert np.allclose(sorted_rows(again), sorted_rows(network), rtol=1e-9, atol=1e-12)
         value = network.objective(X, y, problem.alpha, problem.task.loss)
-        assert np.isclose(problem.objective(coef, bias), value, rtol=1e-9)
+        assert n_blocks < 6 or np.isclose(problem.objective(coef, bias), value, rtol=1e-9)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -143,7 +161,7 @@ def test_neurons_that_share_a_block_are_summed(activation):
     rng = np.random.default_rng(4)
     X, y = rng.standard_normal((8, 2)), rng.standard_normal(8)
     w = np.array([[1.0, 0.2], [1.0, 0.2 + 1e-6], [1.0, 0.2]])
-    gates = dict(gate_weights=w, gate_biases=np.zeros(3)) if activation == "gated_relu" else {}
+    gates = of_kind(activation, dict(gate_weights=w, gate_biases=np.zeros(3)))
     network = Network(w, np.array([0.0, 1e-6, 0.0]), np.array([1.0, 2.0, -3.0]), 0.1, **gates)
     arrangement = patterns_of(network, X)
     assert arrangement.n_patterns == 1
@@ -157,7 +175,7 @@ def test_neurons_that_share_a_block_are_summed(activation):
 def test_a_neuron_that_feeds_every_class_becomes_one_block_a_class(activation):
     rng = np.random.default_rng(5)
     X = rng.standard_normal((8, 2))
-    gates = dict(gate_weights=np.ones((1, 2)), gate_biases=np.zeros(1)) if activation == "gated_relu" else {}
+    gates = of_kind(activation, dict(gate_weights=np.ones((1, 2)), gate_biases=np.zeros(1)))
     network = Network(np.ones((1, 2)), np.zeros(1), np.array([[1.0, -2.0, 0.5]]), np.zeros(3), **gates)
     problem = make_program(activation, X, np.arange(8) % 3, patterns_of(network, X), "multinomial_log_loss")
     coef = coef_of(network, problem)
@@ -185,8 +203,8 @@ def test_no_neuron_is_no_coefficient(activation, n_outputs):
 def test_a_pattern_that_is_not_listed(activation):
     rng = np.random.default_rng(7)
     X, y = rng.standard_normal((10, 2)), rng.standard_normal(10)
-    w = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
-    gates = dict(gate_weights=w, gate_biases=np.zeros(3)) if activation == "gated_relu" else {}
+    w = np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, 1.0]])
+    gates = of_kind(activation, dict(gate_weights=w, gate_biases=np.zeros(3)))
     network = Network(w, np.zeros(3), np.ones(3), 0.0, **gates)
     listed = patterns_of(network, X)
     assert listed.n_patterns == 3
@@ -200,18 +218,20 @@ def test_the_kind_of_the_network_must_match():
     rng = np.random.default_rng(8)
     X, y = rng.standard_normal((6, 2)), rng.standard_normal(6)
     relu = Network(np.ones((1, 2)), np.zeros(1), np.ones(1), 0.0)
+    leaky, other = (replace(relu, activation=LeakyReLU(slope)) for slope in (0.01, 0.1))
     gated = Network(np.ones((1, 2)), np.zeros(1), np.ones(1), 0.0, np.ones((1, 2)), np.zeros(1))
     arrangement = patterns_of(relu, X)
-    for activation, network in (("relu", gated), ("gated_relu", relu)):
+    pairs = ("relu", gated), ("gated_relu", relu), ("relu", leaky), ("leaky_relu", other), ("absolute", leaky)
+    for activation, network in pairs:
         problem = make_program(activation, X, y, arrangement)
-        with pytest.raises(ValueError, match="network has"):
+        with pytest.raises(ValueError, match="network must have"):
             coef_of(network, problem)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_hidden_biases_have_no_place_without_a_ones_column(activation):
     X = np.random.default_rng(9).standard_normal((6, 2))
-    gates = dict(gate_weights=np.ones((1, 2)), gate_biases=np.zeros(1)) if activation == "gated_relu" else {}
+    gates = of_kind(activation, dict(gate_weights=np.ones((1, 2)), gate_biases=np.zeros(1)))
     network = Network(np.ones((1, 2)), np.ones(1), np.ones(1), 0.0, **gates)
     problem = make_program(activation, X, np.ones(6), Arrangement.from_gates(X, np.ones((2, 1))), bias="none")
     with pytest.raises(ValueError, match="hidden_bias='none'"):

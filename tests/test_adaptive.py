@@ -18,7 +18,7 @@ from convexnn.descent import descend
 from convexnn.design import Design
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
-from convexnn.neuron import Neuron
+from convexnn.neurons.neuron import Neuron
 from convexnn.penalties import ConeGroupLasso
 from convexnn.pricing import no_peaks, search
 from convexnn.problem import Problem

@@ -8,6 +8,7 @@ from scipy.optimize import nnls
 
 from convexnn import branching, enumerate_patterns
 from convexnn.branching import bound_price
+from convexnn.prices import Price
 from convexnn.pricing import no_peaks, search
 
 KINDS = ("normal", "integer", "scales", "duplicates", "dependent", "zeros")
@@ -66,25 +67,25 @@ def hard():
 
 @pytest.fixture(scope="module")
 def tree(hard):
-    return bound_price(*hard)
+    return bound_price(Price(*hard))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(12))
 def test_between_the_largest_price_and_the_accuracy(kind, seed):
     X, t = draw_case(seed, kind)
-    found, truth = bound_price(X, t, max_time=2.0), largest_price(X, t)
+    found, truth = bound_price(Price(X, t), max_time=2.0), largest_price(X, t)
     assert found.bound >= truth * (1 - 1e-12)
     assert found.price <= truth * (1 + 1e-9) + 1e-12 * scale(X, t)
     assert found.bound <= (1 + 1e-3) * truth * (1 + 1e-9) + 1e-6 * scale(X, t)
-    assert found.check(X, t) == pytest.approx(found.bound, rel=1e-9)
+    assert found.check(Price(X, t)) == pytest.approx(found.bound, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_above_every_price_that_can_be_found(kind):
     X, t = draw_case(5, kind, d=4, n=80)
     rng = np.random.default_rng(0)
-    found = bound_price(X, t, accuracy=0.01, max_time=3.0)
+    found = bound_price(Price(X, t), accuracy=0.01, max_time=3.0)
     assert price(X, t, rng.standard_normal((4, 5000))).max() <= found.bound
     peaks, _ = search(X, t[:, None], no_peaks(X), 200, 20, 2, rng)
     assert peaks.prices.max(initial=0.0) <= found.bound
@@ -95,7 +96,7 @@ def test_above_every_price_that_can_be_found(kind):
 def test_columns_of_very_different_length():
     X, t = draw_case(1, "normal", d=3, n=14)
     X *= [1e-4, 1.0, 1e4]
-    found, truth = bound_price(X, t, max_time=5.0), largest_price(X, t)
+    found, truth = bound_price(Price(X, t), max_time=5.0), largest_price(X, t)
     assert truth <= found.bound <= 1.001 * truth * (1 + 1e-9)
 
 
@@ -104,16 +105,16 @@ def test_rotations_and_the_order_of_rows_change_nothing(hard):
     rng = np.random.default_rng(1)
     turned = X @ np.linalg.qr(rng.standard_normal((4, 4)))[0]
     order = rng.permutation(len(t))
-    assert bound_price(turned[order], t[order]).bound == pytest.approx(bound_price(X, t).bound, rel=2e-3)
+    assert bound_price(Price(turned[order], t[order])).bound == pytest.approx(bound_price(Price(X, t)).bound, rel=2e-3)
 
 
 def test_more_columns_of_the_same_rank_change_nothing(hard, tree):
     X, t = hard
     wide = X @ np.linalg.qr(np.random.default_rng(1).standard_normal((7, 4)))[0].T
-    found = bound_price(wide, t)
+    found = bound_price(Price(wide, t))
     assert found.basis.shape == (7, 4)
     assert found.bound == pytest.approx(tree.bound, rel=2e-3)
-    assert found.check(wide, t) == pytest.approx(found.bound, rel=1e-9)
+    assert found.check(Price(wide, t)) == pytest.approx(found.bound, rel=1e-9)
 
 
 def test_even_prices_and_both_signs():
@@ -123,7 +124,11 @@ def test_even_prices_and_both_signs():
     X, t = np.concatenate([X, -X]), np.tile(rng.standard_normal(8), 2)
     for signed in (t, -t):
         truth = largest_price(X, signed)
-        assert truth * (1 - 1e-12) <= bound_price(X, signed).bound <= 1.001 * truth * (1 + 1e-9) + 1e-6 * scale(X, t)
+        assert (
+            truth * (1 - 1e-12)
+            <= bound_price(Price(X, signed)).bound
+            <= 1.001 * truth * (1 + 1e-9) + 1e-6 * scale(X, t)
+        )
 
 
 @pytest.mark.parametrize(
@@ -140,20 +145,20 @@ def test_even_prices_and_both_signs():
     ],
 )
 def test_simple_cases(X, t, truth):
-    found = bound_price(X, t)
+    found = bound_price(Price(X, t))
     assert truth * (1 - 1e-12) <= found.bound <= 1.001 * truth + 1e-9
     assert found.price == pytest.approx(truth, rel=1e-9)
-    assert found.check(X, t) == pytest.approx(found.bound, rel=1e-9, abs=1e-300)
+    assert found.check(Price(X, t)) == pytest.approx(found.bound, rel=1e-9, abs=1e-300)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 20, 300])
 def test_a_limit_leaves_a_valid_bound(hard, tree, limit):
     X, t = hard
-    short = bound_price(X, t, max_cones=limit)
+    short = bound_price(Price(X, t), max_cones=limit)
     assert short.n_cones <= max(2 * limit, 7)
     assert short.bound > tree.price
-    assert short.check(X, t) == pytest.approx(short.bound, rel=1e-9)
-    assert bound_price(X, t, max_time=0.0).bound > tree.price
+    assert short.check(Price(X, t)) == pytest.approx(short.bound, rel=1e-9)
+    assert bound_price(Price(X, t), max_time=0.0).bound > tree.price
 
 
 def test_an_interrupt_leaves_a_valid_bound(hard, tree, monkeypatch):
@@ -167,33 +172,33 @@ def test_an_interrupt_leaves_a_valid_bound(hard, tree, monkeypatch):
         return original(self, boxes)
 
     monkeypatch.setattr(branching._Search, "bounded", interrupted)
-    short = bound_price(X, t)
+    short = bound_price(Price(X, t))
     assert tree.price < short.bound
-    assert short.check(X, t) == pytest.approx(short.bound, rel=1e-9)
+    assert short.check(Price(X, t)) == pytest.approx(short.bound, rel=1e-9)
 
 
 def test_a_target_ends_the_search(hard, tree):
     X, t = hard
-    early = bound_price(X, t, target=1.2 * tree.price)
+    early = bound_price(Price(X, t), target=1.2 * tree.price)
     assert early.n_cones < tree.n_cones / 2
     assert tree.price <= early.bound <= 1.2 * tree.price
 
 
 def test_known_vectors_are_used(hard, tree):
     X, t = hard
-    best = bound_price(X, t, max_cones=0, known=np.stack([5 * tree.maximiser, np.zeros(4)]))
+    best = bound_price(Price(X, t), max_cones=0, known=np.stack([5 * tree.maximiser, np.zeros(4)]))
     assert best.price == pytest.approx(tree.price, rel=1e-9)
 
 
 def test_a_higher_rank_is_refused():
     with pytest.raises(ValueError, match=r"rank of X is 13.*sums-of-squares"):
-        bound_price(np.eye(13), np.ones(13))
+        bound_price(Price(np.eye(13), np.ones(13)))
 
 
 @pytest.mark.parametrize("X, t", [(np.ones(3), np.ones(3)), (np.ones((3, 2)), np.ones(2)), (np.eye(2), [1, np.nan])])
 def test_bad_data_is_refused(X, t):
     with pytest.raises(ValueError, match=r"X .* t"):
-        bound_price(X, t)
+        bound_price(Price(X, t))
 
 
 def test_the_bound_for_other_data_is_valid(hard, tree):
@@ -203,19 +208,19 @@ def test_the_bound_for_other_data_is_valid(hard, tree):
         other = t + size * rng.standard_normal(len(t))
         moved = X + size * rng.standard_normal(X.shape)
         for Z, s in ((X, other), (moved, t), (X, -t), (X, 1.01 * t)):
-            bound = tree.check(Z, s)
+            bound = tree.check(Price(Z, s))
             assert bound != pytest.approx(tree.bound, rel=1e-9)
-            assert bound >= bound_price(Z, s, accuracy=0.05).price
+            assert bound >= bound_price(Price(Z, s), accuracy=0.05).price
 
 
 @pytest.mark.parametrize("turn", [np.diag([-1.0, 1, 1]), np.eye(3)[[1, 0, 2]], np.eye(3)[[2, 0, 1]]])
 def test_boxes_on_another_half_sphere_leave_a_valid_bound(monkeypatch, turn):
     X, t = draw_case(7, "normal", d=3, n=12)
-    best, truth, original = bound_price(X, t), largest_price(X, t), branching._basis
-    monkeypatch.setattr(branching, "_basis", lambda X, t: original(X, t) @ turn)
-    other = bound_price(X, t, max_time=2.0)
+    best, truth, original = bound_price(Price(X, t)), largest_price(X, t), branching._basis
+    monkeypatch.setattr(branching, "_basis", lambda price: original(price) @ turn)
+    other = bound_price(Price(X, t), max_time=2.0)
     assert other.bound >= truth and other.bound > 1.01 * best.bound
-    assert other.check(X, t) == pytest.approx(other.bound, rel=1e-9)
+    assert other.check(Price(X, t)) == pytest.approx(other.bound, rel=1e-9)
 
 
 def test_other_evidence_gives_another_valid_bound(hard, tree):
@@ -238,7 +243,7 @@ def test_other_evidence_gives_another_valid_bound(hard, tree):
         {"splits": last},
     ):
         try:
-            bound = replace(tree, **changes).check(X, t)
+            bound = replace(tree, **changes).check(Price(X, t))
         except ValueError:
             assert "splits" in changes
             continue
@@ -277,6 +282,6 @@ def test_evidence_that_does_not_fit_is_refused(hard, tree):
         {"basis": tree.basis[:-1]},
     ):
         with pytest.raises(ValueError):
-            replace(tree, **changes).check(X, t)
+            replace(tree, **changes).check(Price(X, t))
     with pytest.raises(ValueError):
-        tree.check(X, t[:-1])
+        tree.check(Price(X, t[:-1]))

@@ -13,7 +13,7 @@ from convexnn.certificate import Certificate
 from convexnn.graded import Graded, task_of
 from convexnn.losses import LogLoss, Squared
 from convexnn.network import Network
-from convexnn.neuron import ACTIVATIONS
+from convexnn.neurons.activations import ACTIVATIONS
 from convexnn.proofs import certify_listed
 
 N_RUNS = 50

@@ -26,6 +26,8 @@ from convexnn import adaptive as column_generation
 from convexnn.certificate import Enumeration
 from convexnn.graded import Graded, task_of
 from convexnn.losses import LOSSES
+from convexnn.neurons.activations import ACTIVATIONS
+from convexnn.prices import Price
 from convexnn.pricing import no_peaks, search
 from convexnn.proofs import METHODS
 
@@ -518,7 +520,7 @@ def test_forgeries_that_fit_together():
         graded = Graded.of(network, task_of(network, X, y, "squared", None, True, hidden_bias), like.alpha)
         evidence = []
         for sign in (1, -1):
-            blank = Enumeration(activation, hidden_bias, 0.0)
+            blank = Enumeration(ACTIVATIONS[activation], hidden_bias, 0.0)
             evidence.append((0, sign, replace(blank, bound=blank.check(graded, sign * theta / graded.units.theta))))
         price = max(proof.bound for *_, proof in evidence) / graded.normal.alpha
         bound = float(np.sum(y * theta - theta**2 / 2))
@@ -554,7 +556,7 @@ def test_forgeries_that_fit_together():
     for k, (_, sign, proof) in enumerate(tree.evidence):
         low = replace(proof, slopes=0.5 * proof.slopes)
         rows = np.column_stack([X, np.ones(12)])
-        honest = low.check(rows, sign * tree.theta)
+        honest = low.check(Price(rows, sign * tree.theta))
         assert honest > tree.alpha and refused(with_evidence(tree, k, slopes=low.slopes, bound=honest), X, y)
         assert refused(with_evidence(tree, k, slopes=low.slopes, bound=0.5 * proof.bound), X, y)
 
@@ -613,8 +615,9 @@ def test_bad_arguments(options, words, monkeypatch):
 
 def test_networks_that_do_not_fit():
     network, X, y = small()
-    gated = replace(network, gate_weights=network.hidden_weights, gate_biases=network.hidden_biases)
-    with pytest.raises(ValueError, match=r"network must be a ReLU network.*to_relu"):
+    gates = dict(gate_weights=network.hidden_weights, gate_biases=network.hidden_biases)
+    gated = replace(network, **gates)
+    with pytest.raises(ValueError, match=r"network must be one without gates.*to_relu"):
         certify(gated, X, y, alpha=0.1)
     for name in ("hidden_weights", "output_weights"):
         broken = replace(network, **{name: getattr(network, name) * np.inf})

@@ -28,7 +28,7 @@ from convexnn import (
 from convexnn.design import Design
 from convexnn.feature_scales import UNEVEN, scale_factor
 from convexnn.losses import LOSSES, Huber
-from convexnn.neuron import ACTIVATIONS
+from convexnn.neurons.activations import ACTIVATIONS
 from convexnn.result import STATUSES
 from convexnn.solvers import SOLVERS
 
@@ -119,7 +119,7 @@ def test_attributes(task, activation):
     assert model.result_.status == "optimal" and model.result_.relative_gap <= model.tol
     assert model.certificate_.scope == "patterns" and model.certificate_.relative_gap <= model.tol * (1 + 1e-6)
     assert model.arrangement_.n_samples == 20 and model.arrangement_.n_patterns <= 40
-    assert (model.network_.gate_weights is None) == (activation == "relu")
+    assert (model.network_.gate_weights is None) == (activation != "gated_relu")
     assert model.network_.n_neurons > 0
     assert np.isclose(model.alpha_max_, make(task, "auto", activation=activation).fit(X, y).alpha_ / 0.01, rtol=1e-9)
 

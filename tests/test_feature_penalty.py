@@ -16,7 +16,8 @@ from convexnn import descent as descent_module
 from convexnn.adaptive import find, search_alpha_max
 from convexnn.descent import descend
 from convexnn.losses import LOSSES
-from convexnn.neuron import ACTIVATIONS, Neuron
+from convexnn.neurons.activations import ACTIVATIONS
+from convexnn.neurons.neuron import Neuron
 from convexnn.pricing import Effort, ascend, no_peaks
 from convexnn.problem import Problem
 from convexnn.solvers import SOLVERS
@@ -41,11 +42,12 @@ def textbook(X, y, alpha, mu, activation="relu", bias=True, skip=False, loss="sq
         # The gate 0 is open everywhere.
         patterns = np.unique(np.vstack([patterns, np.ones((1, n), dtype=bool)]), axis=0)
     for pattern in patterns:
-        for sign in (1, -1) if activation == "relu" else (1,):
+        for sign in (1,) if activation == "gated_relu" else (1, -1):
             v = cp.Variable(X1.shape[1])
-            z = z + cp.multiply(sign * pattern.astype(float), X1 @ v)
+            below = {"leaky_relu": 0.01, "absolute": -1.0}.get(activation, 0.0)
+            z = z + cp.multiply(sign * np.where(pattern, 1.0, below), X1 @ v)
             penalty = penalty + cp.norm(v) + mu @ cp.abs(v[:d])
-            if activation == "relu":
+            if activation != "gated_relu":
                 constraints.append(cp.multiply(2.0 * pattern - 1.0, X1 @ v) >= 0)
     z = z + c + (X @ s if skip else 0)
     losses = {

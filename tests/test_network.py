@@ -452,7 +452,7 @@ def test_extra_arrays_named_like_an_argument_of_numpy(tmp_path, name):
 
 
 def bad_file(kind, path):
-    arrays = {k: v for k, v in vars(draw_network(np.random.default_rng(26))).items() if v is not None}
+    arrays = draw_network(np.random.default_rng(26)).arrays
     if kind == "empty":
         path.write_bytes(b"")
     elif kind == "text":
@@ -511,7 +511,7 @@ BAD_WEIGHTS = [
 
 @pytest.mark.parametrize("wrong, match", BAD_WEIGHTS)
 def test_bad_weights_in_a_file(tmp_path, wrong, match):
-    arrays = {k: v for k, v in vars(draw_network(np.random.default_rng(26))).items() if v is not None}
+    arrays = draw_network(np.random.default_rng(26)).arrays
     np.savez(tmp_path / "bad.npz", **(arrays | wrong))
     with pytest.raises(ValueError, match=rf"bad\.npz is not a saved network: .*{match}"):
         Network.load(tmp_path / "bad.npz")

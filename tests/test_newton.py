@@ -9,12 +9,12 @@ from scipy.linalg import null_space
 
 from convexnn.design import Design
 from convexnn.losses import LOSSES, Huber
+from convexnn.neurons.activations import ACTIVATIONS
 from convexnn.penalties import ConeGroupLasso, GroupLasso
 from convexnn.result import STATUSES
 from convexnn.solvers import Newton, newton
 
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]
-ACTIVATIONS = ["gated_relu", "relu"]
 
 
 @pytest.fixture(autouse=True)
@@ -204,11 +204,11 @@ def hard_problem(rng, family, loss, activation, make_target, ratio=0.05):
     y = make_target(rng, LOSSES[loss](), n)
     C = 3 if loss == "multinomial_log_loss" else 1
     patterns = np.unique(rng.standard_normal((8, d)) @ X.T >= 0, axis=0)
-    signs = (1.0, -1.0) if activation == "relu" else (1.0,)
+    signs = (1.0,) if activation == "gated_relu" else (1.0, -1.0)
     blocks = [(k, s, o) for k in range(len(patterns)) for s in signs for o in range(C)]
     pattern, sign, output = (np.array(column) for column in zip(*blocks))
-    design = Design(X, patterns, pattern, sign, output, C)
-    penalty = ConeGroupLasso(X, patterns, pattern) if activation == "relu" else GroupLasso()
+    design = Design(X, patterns, pattern, sign, output, C, ACTIVATIONS[activation])
+    penalty = ConeGroupLasso(X, patterns, pattern) if activation != "gated_relu" else GroupLasso()
     problem = program(design, y, LOSSES[loss](), penalty, 1.0, np.ones(n), True)
     return replace(problem, alpha=ratio * problem.alpha_max)
 

@@ -710,7 +710,7 @@ class TestCertificate:
         with pytest.raises(ValueError, match="X must have at least 2 features"):
             CertificateDisplay.from_estimator(ray, X1)
         gated = ConvexReLURegressor(alpha=0.1, activation="gated_relu", n_patterns=20, random_state=0).fit(X, y)
-        with pytest.raises(ValueError, match="certificate must be of a ReLU network, got a gated one"):
+        with pytest.raises(ValueError, match="certificate must be of a network without gates, got a gated one"):
             CertificateDisplay.from_estimator(gated, X)
         bare = SimpleNamespace(network=None, lower_bound=0.0)
         with pytest.raises(ValueError, match="certificate must have a network, an alpha and a lower bound"):

@@ -9,11 +9,11 @@ from scipy.optimize import minimize_scalar
 import convexnn.design
 from convexnn.design import Design
 from convexnn.losses import LOSSES, Huber, Quantile
+from convexnn.neurons.activations import ACTIVATIONS
 from convexnn.penalties import ConeGroupLasso, GroupLasso
 from convexnn.solvers import Newton
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]
-ACTIVATIONS = ["gated_relu", "relu"]
 
 
 def draw_design(rng, n_outputs=1, n=14, d=4, n_patterns=5):
@@ -229,7 +229,7 @@ def test_null_model(name, make_problem):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("intercept", [False, True])
 def test_alpha_max_is_exact(name, activation, intercept, make_problem, textbook):
-    rng = np.random.default_rng([len(name), intercept])
+    rng = np.random.default_rng([len(name), intercept, 5 * (activation == "leaky_relu")])
     problem = make_problem(rng, name, activation, intercept, weighted=True, n=10, P=3)
     alpha_max = problem.alpha_max
     z = np.zeros_like(problem.task.null_model[1])
@@ -298,10 +298,10 @@ def test_duplicated_rows_are_sample_weight_two(name, activation, make_problem):
     twice = np.concatenate([np.arange(len(problem.task.y)), [0, 3, 4]])
     X, patterns = design.X[twice], design.patterns[:, twice]
     copied = program(
-        Design(X, patterns, design.pattern, design.sign, design.output, design.n_outputs),
+        Design(X, patterns, design.pattern, design.sign, design.output, design.n_outputs, design.activation),
         problem.task.y[twice],
         problem.task.loss,
-        ConeGroupLasso(X, patterns, design.pattern) if activation == "relu" else GroupLasso(),
+        ConeGroupLasso(X, patterns, design.pattern) if activation != "gated_relu" else GroupLasso(),
         problem.alpha,
         problem.task.sample_weight[twice],
     )

@@ -202,7 +202,9 @@ def test_errors():
     network = draw(4, 2)
     gated = replace(network, gate_weights=network.hidden_weights, gate_biases=network.hidden_biases)
     for function in (radon_measure, second_order_tv):
-        with pytest.raises(ValueError, match=r"network must have ReLU neurons, got gated ones: .*to_relu\(X\)"):
+        with pytest.raises(
+            ValueError, match=r"network must have neurons without gates, got gated ones: .*to_relu\(X\)"
+        ):
             function(gated)
         with pytest.raises(ValueError, match="network must be a Network, got ConvexReLURegressor"):
             function(ConvexReLURegressor())

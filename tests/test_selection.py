@@ -8,8 +8,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import convexnn.selection as selection_module
-import convexnn.training as training_module
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, select_alpha, select_feature_penalty
+from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, engine, select_alpha, select_feature_penalty
 from convexnn.arrangements import Arrangement
 from convexnn.selection import feature_levels, neuron_levels
 
@@ -276,14 +275,14 @@ def test_a_fit_that_was_cut_short_does_not_count(monkeypatch, status):
     X, y, options = separable()
     whole = select_alpha(X, y, n_neurons=2, tol=0, **options)
     assert len(whole.fits) > 3
-    solve, n_calls = training_module.solve_without, []
+    solve, n_calls = engine.solve_without, []
 
     def third(*args):
         n_calls.append(1)
         result = solve(*args)
         return replace(result, status=status) if len(n_calls) == 3 else result
 
-    monkeypatch.setattr(training_module, "solve_without", third)
+    monkeypatch.setattr(engine, "solve_without", third)
     with pytest.warns(ConvergenceWarning, match="ended before"):
         found = select_alpha(X, y, n_neurons=2, tol=0, **options)
     assert len(n_calls) == 3 and found.fits == whole.fits[:2] and not found.attained

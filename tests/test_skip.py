@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor, FeatureScaleWarning, Network
 from convexnn.losses import LOSSES
-from convexnn.neuron import ACTIVATIONS as LIFTS
+from convexnn.neurons.activations import ACTIVATIONS as LIFTS
 from convexnn.solvers import SOLVERS, CvxpySolver, Newton
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]

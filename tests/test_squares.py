@@ -12,6 +12,7 @@ from convexnn import ConvexReLUClassifier, ConvexReLURegressor, enumerate_patter
 from convexnn.design import Design
 from convexnn.losses import LOSSES, Huber
 from convexnn.penalties import GroupLasso
+from convexnn.prices import Price
 from convexnn.relaxation import Relaxed, bound_prices, quadrature
 from convexnn.squares import Forms, Geometry, Squares, forecast, free_nodes, touching
 
@@ -147,7 +148,7 @@ def test_bounds_of_fixed_evidence_lie_above_random_neurons():
         high, low = free_nodes(level)
         above, below = rng.uniform(0.2, 1, (61, high)), rng.uniform(0.2, 1, (60, low))
         W = rng.standard_normal((rows, rows)) * rng.choice([0.0, 1.0])
-        assert Squares(level, 0, 1, above, below, W, np.eye(6), 0.0).check(X, t) >= found
+        assert Squares(level, 0, 1, above, below, W, np.eye(6), 0.0).check(Price(X, t)) >= found
 
 
 def test_one_dimension_is_exact():
@@ -205,7 +206,7 @@ def test_lower_bounds_hold_and_optimising_helps(loss, terms):
         columns = found.theta.reshape(len(problem.task.y), -1)
         assert len(found.evidence) == 2 * columns.shape[1]
         for square in found.evidence:
-            again = square.check(problem.design.X, square.sign * columns[:, square.output])
+            again = square.check(Price(problem.design.X, square.sign * columns[:, square.output]))
             assert again == pytest.approx(square.bound, rel=1e-9) and again <= problem.alpha
 
 
@@ -271,10 +272,10 @@ def test_whatever_is_stored_gives_a_valid_bound(level):
             value = getattr(square, name)
             value = value * (1 + share * rng.uniform(-1, 1, value.shape))
             other = replace(square, **{name: np.clip(value, 1e-3, 1.0) if name in ("above", "below") else value})
-            assert exact <= other.check(X, t)
-        assert exact <= replace(square, W=rng.standard_normal(square.W.shape)).check(X, t)
+            assert exact <= other.check(Price(X, t))
+        assert exact <= replace(square, W=rng.standard_normal(square.W.shape)).check(Price(X, t))
         moved = t * (1 + share * rng.uniform(-1, 1, 10))
-        assert exact_price(X, moved) <= square.check(X, moved) != square.bound
+        assert exact_price(X, moved) <= square.check(Price(X, moved)) != square.bound
 
 
 def test_check_refuses_what_proves_nothing():
@@ -292,9 +293,9 @@ def test_check_refuses_what_proves_nothing():
         ("level", 5, "level must be 1, 2, 3 or 4, got 5"),
     ]:
         with pytest.raises(ValueError, match=message):
-            replace(square, **{name: value}).check(X, t)
-    with pytest.raises(ValueError, match="t must be finite"):
-        square.check(X, t[1:])
+            replace(square, **{name: value}).check(Price(X, t))
+    with pytest.raises(ValueError, match=r"t one entry a sample"):
+        Price(X, t[1:])
 
 
 def test_refusals():
@@ -373,6 +374,6 @@ def test_bounds_are_rounded_upwards_and_by_no_more_than_rounding():
             terms = (Fraction(float(b)) * max(u * Fraction(float(a)), Fraction(0)) for a, b in zip(x, t))
             exact = max(exact, sum(terms, Fraction(0)))
         ones = np.ones((n + 1, 1))
-        bound = Squares(1, 0, 1, ones, ones[:n, :0], np.zeros((1, 1)), np.ones((1, 1)), 0.0).check(x[:, None], t)
+        bound = Squares(1, 0, 1, ones, ones[:n, :0], np.zeros((1, 1)), np.ones((1, 1)), 0.0).check(Price(x[:, None], t))
         assert exact <= Fraction(bound)
         assert bound <= float(exact) + 2e-12 * np.abs(t) @ np.abs(x)

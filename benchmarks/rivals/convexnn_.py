@@ -11,7 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.design import Design
 from convexnn.losses import get_loss
-from convexnn.neuron import ACTIVATIONS, Neuron
+from convexnn.neurons.activations import ACTIVATIONS
+from convexnn.neurons.neuron import Neuron
 from convexnn.problem import Problem
 from convexnn.solvers import Fista, Newton
 from convexnn.task import Task

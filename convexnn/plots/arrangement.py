@@ -12,7 +12,6 @@ from convexnn.plots.drawing import (
     POSITIVE,
     check_names,
     fitted,
-    hyperplanes,
     legend_above,
     names_of,
     neuron_colors,
@@ -138,7 +137,7 @@ class ArrangementDisplay:
         low, high = X.min(axis=0), X.max(axis=0)
         around = margin * np.where(high > low, high - low, 1.0)
         low, high = low - around, high + around
-        weights, biases = hyperplanes(network)
+        weights, biases = network.switches
         segments = np.array([_clip(w, b, low, high) for w, b in zip(weights, biases)]).reshape(-1, 2, 2)
         xx0, xx1 = np.meshgrid(*(np.linspace(low[k], high[k], grid_resolution) for k in range(2)))
         grid = np.column_stack([xx0.ravel(), xx1.ravel()])
@@ -243,7 +242,7 @@ class ArrangementDisplay:
         # At right angles to the line when the window is drawn as a square.
         ranges = np.array([np.ptp(self.xx0), np.ptp(self.xx1)])
         there = np.isfinite(self.segments[:, 0, 0])
-        normals = (hyperplanes(self.network)[0] * ranges)[there]
+        normals = (self.network.switches[0] * ranges)[there]
         normals = ranges * normals / np.linalg.norm(normals, axis=1, keepdims=True)
         colors = [color for color, shown in zip(neuron_colors(self.network), there) if shown]
         # Off the middle, where lines cross; twins of opposite direction get an arrow at each end.

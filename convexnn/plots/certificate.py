@@ -20,9 +20,9 @@ OTHER_DATA = (
 class CertificateDisplay:
     r"""The dual function of a certificate: where it touches its limit, there are the neurons.
 
-    A dual point theta proves a lower bound if no neuron u of length one has a *price* theta^T (X u)_+ above alpha, or
-    below -alpha; at the optimum the price of every neuron with a positive output weight is alpha, with a negative one
-    -alpha. Drawn is price / alpha over
+    A dual point theta proves a lower bound if no neuron u of length one has a *price* theta^T sigma(X u) above alpha,
+    or below -alpha, with sigma the activation; at the optimum the price of every neuron with a positive output weight
+    is alpha, with a negative one -alpha. Drawn is price / alpha over
 
     * the unit circle, if u has two entries: two features with ``hidden_bias="none"``, or the weight and bias of one
       feature with "penalized";
@@ -100,7 +100,7 @@ class CertificateDisplay:
         Parameters
         ----------
         certificate : Certificate
-            With its network, of ReLU neurons.
+            With its network, of neurons without gates.
         X : array of shape (n_samples, n_features)
             The training data in their order, without samples of weight zero.
         plane : pair of neurons (ints) or array of shape (2, n_entries), optional
@@ -129,9 +129,10 @@ class CertificateDisplay:
             raise ValueError("certificate must have a network, an alpha and a lower bound, got one without.")
         if network.gate_weights is not None:
             raise ValueError(
-                "certificate must be of a ReLU network, got a gated one: its prices belong to pairs of a gate and a "
-                "weight, and are no function on the circle."
+                "certificate must be of a network without gates, got a gated one: its prices belong to pairs of a gate "
+                "and a weight, and are no function on the circle."
             )
+        activation = network.activation
         names, kind = check_names(feature_names, network.hidden_weights.shape[1]), certificate.hidden_bias
         theta = np.asarray(certificate.theta, dtype=float).reshape(len(certificate.theta), -1)
         if X.shape != (len(theta), len(names)):
@@ -153,15 +154,15 @@ class CertificateDisplay:
         inside = np.column_stack([network.hidden_weights, network.hidden_biases])[fed]
         lengths = np.linalg.norm(inside[:, :-1] if kind == "free" else inside, axis=1, keepdims=True)
         units = inside / lengths
-        price_of = np.maximum(X @ units[:, :-1].T + units[:, -1], 0.0).T @ t
+        price_of = activation(X @ units[:, :-1].T + units[:, -1]).T @ t
         if kind == "free" and len(names) == 1:
             if plane is not None:
                 raise ValueError("plane must be None for one feature: all neurons are in the picture.")
             where, shown = -units[:, 1] / units[:, 0], np.arange(len(fed))
             ends = X.min() - 0.05 * np.ptp(X), X.max() + 0.05 * np.ptp(X)
             positions = np.unique(np.concatenate([np.linspace(*ends, n_points), X[:, 0], where]))
-            right = _in_batches(lambda k: np.maximum(X - positions[k], 0.0).T @ t, positions, X)
-            left = _in_batches(lambda k: np.maximum(positions[k] - X, 0.0).T @ t, positions, X)
+            right = _in_batches(lambda k: activation(X - positions[k]).T @ t, positions, X)
+            left = _in_batches(lambda k: activation(positions[k] - X).T @ t, positions, X)
             prices, curves = np.array([right, left]), ["active to the right", "active to the left"]
             xlabel = f"{names[0]} at the knot of the neuron"
         else:
@@ -175,10 +176,10 @@ class CertificateDisplay:
             turn = np.radians(positions)
             circle, shadow = np.column_stack([np.cos(turn), np.sin(turn)]), rows @ basis.T
             if kind == "free":
-                prices = _in_batches(lambda k: _extreme_prices(shadow @ circle[k].T, t), positions, X)
+                prices = _in_batches(lambda k: _extreme_prices(shadow @ circle[k].T, t, activation), positions, X)
                 curves = ["largest price over all biases", "smallest"]
             else:
-                prices = _in_batches(lambda k: np.maximum(shadow @ circle[k].T, 0.0).T @ t, positions, X)[None]
+                prices = _in_batches(lambda k: activation(shadow @ circle[k].T).T @ t, positions, X)[None]
                 curves = ["price of u"]
         if certificate.scope == "global" and np.abs(prices).max() > 1 + 1e-6:
             raise ValueError(OTHER_DATA.format(f"a price of {np.abs(prices).max():.6g} alpha, which it excludes"))
@@ -288,15 +289,16 @@ def _in_batches(prices_at, positions, X):
     return np.concatenate(parts, axis=-1)
 
 
-def _extreme_prices(shadow, t):
-    """Largest and smallest t^T (p + b)_+ over all b, for each column p of shadow: it bends only at b = -p_i.
+def _extreme_prices(shadow, t, activation):
+    """Largest and smallest t^T sigma(p + b) over all b, for each column p of shadow: it bends only at b = -p_i.
 
     Beyond the data it is constant, since t sums to zero.
     """
     order = np.argsort(-shadow, axis=0)
     p, t = np.take_along_axis(shadow, order, axis=0), t[order]
     # With p falling, the first k samples are active at b = -p_k.
-    prices = np.cumsum(t * p, axis=0) - p * np.cumsum(t, axis=0)
+    prices = activation.kink * (np.cumsum(t * p, axis=0) - p * np.cumsum(t, axis=0))
+    prices += activation.slope * np.sum(t * p, axis=0)
     return np.array([prices.max(axis=0), prices.min(axis=0)])
 
 

@@ -120,10 +120,3 @@ def neuron_handles(network, classes, kind, classes_shown=False, name="neuron"):
     if classes_shown:
         handles = [handle("black", "neuron of the class", 1)]
     return handles + [handle("black", "negative weight", -1)] if -1 in sign and kind != "stem" else handles
-
-
-def hyperplanes(network):
-    """Weights and biases of the hyperplanes where neurons switch: those of the gates, if there are gates."""
-    if network.gate_weights is None:
-        return network.hidden_weights, network.hidden_biases
-    return network.gate_weights, network.gate_biases

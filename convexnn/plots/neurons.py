@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from convexnn.arrangements import check_data
-from convexnn.network import Network
+from convexnn.network import Network, upper_half
 from convexnn.plots.drawing import (
     check_names,
     fitted,
-    hyperplanes,
     legend_above,
     names_of,
     neuron_colors,
@@ -18,7 +17,7 @@ from convexnn.plots.drawing import (
     output_labels,
     outputs_and_signs,
 )
-from convexnn.radon import RadonMeasure, radon_measure, upper_half
+from convexnn.radon import RadonMeasure, radon_measure
 
 #: Degrees by which the half turn of angles is drawn beyond its ends, where its lines come back.
 WRAP = 8.0
@@ -172,7 +171,7 @@ class NeuronDisplay:
         atoms, signs, sizes = self._atoms()
         knots, heights, colors = self.measure.offsets, signs * sizes, neuron_colors(atoms)
         self.artist_ = ax.vlines(knots, 0.0, heights, **(dict(colors=colors, lw=2.2) | kwargs))
-        facing = hyperplanes(self.network)[0][:, 0]
+        facing = self.network.switches[0][:, 0]
         for k in self.order_:
             sides = set(np.sign(facing[self.measure.atom_of == k]))
             marker = "D" if len(sides) > 1 else ">" if 1.0 in sides else "<"
@@ -247,9 +246,7 @@ class NeuronDisplay:
         self.figure_.colorbar(self.artist_, ax=ax, label="unit weight")
         output, sign = outputs_and_signs(network)
         labels = output_labels(network, self.classes)
-        share = (
-            None if self.X is None else (self.X @ hyperplanes(network)[0].T + hyperplanes(network)[1] > 0).mean(axis=0)
-        )
+        share = None if self.X is None else (self.X @ network.switches[0].T + network.switches[1] > 0).mean(axis=0)
         ticks = []
         for j in self.order_:
             text = f"{'+' if sign[j] > 0 else '-'}{network.path_norms[j]:.3g}"

@@ -88,7 +88,7 @@ class CvxpySolver:
         table = np.column_stack([design.X, problem.task.y, np.packbits(design.patterns, axis=0).T, skip])
         _, first, row = np.unique(table, axis=0, return_index=True, return_inverse=True)
         weights = np.bincount(row, problem.task.sample_weight)
-        X, patterns = design.X[first], design.patterns[:, first]
+        X = design.X[first]
         size = len(first) * design.shape[0] * design.shape[1]
         if budget.left is not None and budget.left < (COMPILATION + ITERATION) * size:
             return self._judge(problem, coef_init, None, None, "the time limit is too short to begin", start, budget)
@@ -100,10 +100,8 @@ class CvxpySolver:
         columns = []
         for output in range(n_outputs):
             blocks = np.flatnonzero(design.output == output)
-            mix = np.zeros((len(patterns), len(blocks)))
-            mix[design.pattern[blocks], np.arange(len(blocks))] = design.sign[blocks]
-            inside = patterns.T.astype(float) @ mix
-            columns.append(cp.sum(cp.multiply(X, inside @ V[blocks]), axis=1) + free @ c[:, output])
+            slopes = (design.sign[blocks, None] * design.slopes(blocks)).T[first]
+            columns.append(cp.sum(cp.multiply(X, slopes @ V[blocks]), axis=1) + free @ c[:, output])
         link = z == cp.vstack(columns).T
         penalty, constraints = problem.penalty.cvxpy(V, first)
         losses = problem.task.loss.cvxpy(problem.task.y[first], z[:, 0] if n_outputs == 1 else z)

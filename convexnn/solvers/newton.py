@@ -319,20 +319,11 @@ def _penalised(problem: Problem) -> NDArray:
     return penalised
 
 
-def _columns(problem: Problem, blocks, vectors, k) -> NDArray:
-    """Rows sign_k D_k X v: the change of the predictions when block k moves along v."""
-    design = problem.design
-    columns = vectors @ design.X.T
-    columns *= design.patterns[design.pattern[blocks]][k]
-    columns *= design.sign[blocks][k, None]
-    return columns
-
-
 def _direction_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray:
     """Through B^T H B + 1 / sigma + alpha (I - g g^T) / |v_k|, one row for each free direction."""
     design, C = problem.design, problem.design.n_outputs
     vectors = bases[k, :, j]
-    B = _columns(problem, blocks, vectors, k)
+    B = design.columns(blocks[k], vectors)
     output = design.output[blocks][k]
     q = len(B)
     if problem.task.free.shape[1]:
@@ -374,17 +365,17 @@ def _sample_step(problem, point, sigma, blocks, bases, lengths, k, j) -> NDArray
     """Through I + sigma B W B^T H, one row for each sample and output; B W B^T couples no two outputs."""
     design, C = problem.design, problem.design.n_outputs
     shrink = lengths / (lengths + sigma * problem.alpha)
-    Y = _columns(problem, blocks, point.U[blocks] / lengths[:, None], np.arange(len(blocks)))
+    Y = design.columns(blocks, point.U[blocks] / lengths[:, None])
     Y *= np.sqrt(1 - shrink)[:, None]
-    cones = len(k) < bases.shape[0] * bases.shape[1]
-    B = _columns(problem, blocks, bases[k, :, j], k) if cones else design.patterns[design.pattern[blocks]].astype(float)
-    B *= np.sqrt(shrink[k] if cones else shrink)[:, None]
+    held = len(k) < bases.shape[0] * bases.shape[1]
+    B = design.columns(blocks[k], bases[k, :, j]) if held else design.slopes(blocks)
+    B *= np.sqrt(shrink[k] if held else shrink)[:, None]
     output = design.output[blocks]
     kernels = []
     for o in range(C):
-        rows = B[output[k] == o] if cones else B[output == o]
+        rows = B[output[k] == o] if held else B[output == o]
         kernel = rows.T @ rows
-        if not cones:
+        if not held:
             kernel *= design.X @ design.X.T
         rows = Y[output == o]
         kernel += rows.T @ rows

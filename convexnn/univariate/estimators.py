@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -16,17 +16,16 @@ from convexnn.arrangements import patterns_of
 from convexnn.budget import Budget, current
 from convexnn.certificate import EVIDENCE, Certificate, Enumeration
 from convexnn.cross_validation import cross_validate
+from convexnn.engine import AUTO_ALPHA, Training
 from convexnn.fits import Fit, Sample
 from convexnn.graded import Graded
 from convexnn.losses import get_loss
 from convexnn.network import Network
-from convexnn.neuron import Neuron
 from convexnn.path import Path, check_alphas, fit_path
-from convexnn.progress import Progress
 from convexnn.proofs import proved, settled
 from convexnn.result import STATUSES, Result
 from convexnn.task import Task, check_weights
-from convexnn.training import AUTO_ALPHA, TwoLayerNetwork
+from convexnn.training import TwoLayerNetwork
 from convexnn.units import Units
 from convexnn.univariate.splines import Line, Spline, fit_spline, highest_price
 
@@ -76,6 +75,74 @@ class Ramps(Enumeration):
 
 
 EVIDENCE.append(Ramps)
+
+
+class SplineTraining(Training):
+    """The splines of a training problem, one for each of a decreasing sequence of alphas."""
+
+    def __next__(self) -> Fit:
+        fit, progress = next(self.fits)
+        if progress is not None:
+            progress.close(fit)
+        return fit
+
+    def _fits(self) -> Generator[tuple[Fit, Any]]:
+        clock = perf_counter()
+        task = self.task
+        order = np.argsort(task.rows[:, 0], kind="stable")
+        line = Line(task.rows[order, 0], task.y[order], task.sample_weight[order], task.loss)
+        spline: Spline = fit_spline(line, NO_KNOTS)
+        units = Units.of(task.merged[0])
+        alpha_max = float(np.abs(line.prices(spline.theta)).max())
+        # Where the best line is the best function of x, prices are rounding.
+        if alpha_max <= ROUNDING * np.abs(spline.theta).sum() * np.ptp(line.x):
+            alpha_max = 0.0
+        for alpha in self._alphas(alpha_max, lambda: _even_alpha_max(line)):
+            settings = self.settings
+            progress = None if settings.watch is None else settings.watch(1.0)
+            left = None if settings.max_time is None else max(settings.max_time - (perf_counter() - clock), 0.0)
+            # In cross-validation each alpha has a part of the time.
+            left = min((part for part in (left, current().left) if part is not None), default=None)
+            limits: dict[str, Any] = dict(tol=settings.tol, max_iter=settings.max_iter, max_time=left)
+            spline = fit_spline(line, alpha, **limits, start=spline, callback=progress)
+            network = _network(line, spline)
+            theta = np.empty_like(spline.theta)
+            theta[order] = spline.theta
+            # A few passes over the data.
+            with Budget.without_limit(), np.errstate(all="ignore"):
+                certificate = _certificate(Graded.of(network, task, alpha, units), theta)
+            status, message = spline.status, STATUSES[spline.status]
+            if spline.primal == 0:
+                message = "y is a line but for rounding"
+            elif status == "optimal" and certificate.relative_gap > settings.tol * (1 + 1e-6):
+                status, message = "stalled", FAR
+            size = np.abs(network.hidden_weights * network.output_weights[:, None])
+            unit = np.column_stack([np.sign(network.hidden_weights), network.hidden_biases])
+            unit[:, 1] /= np.abs(network.hidden_weights[:, 0])
+            result = Result(
+                size * unit,
+                task.X @ network.skip_weights + network.output_bias,
+                theta,
+                spline.primal,
+                spline.dual,
+                status,
+                message,
+                spline.n_iter,
+                spline.history,
+            )
+            arrangement = patterns_of(network, task.X, hidden_bias="free")
+            fit = Fit(alpha, alpha_max, network, result, certificate, arrangement)
+            yield fit, progress
+            late = settings.max_time is not None and perf_counter() - clock >= settings.max_time
+            if late or result.status == "interrupted":
+                return
+
+    def _alphas(self, alpha_max: float, even: Callable[[], float]) -> Iterator[float]:
+        """The alphas of the fits; a share of ``even`` where none is given, which has the units of alpha already."""
+        if self.alphas is None and self.settings.alpha is None:
+            yield float(f"{AUTO_ALPHA * even():.10g}") or 1.0
+        else:
+            yield from super()._alphas(alpha_max, even)
 
 
 class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
@@ -221,65 +288,10 @@ class ReLUSplineRegressor(RegressorMixin, TwoLayerNetwork):
         y = column_or_1d(y, warn=True).astype(float)
         return Sample(X, y, get_loss(self.loss), check_weights(sample_weight, len(y)))
 
-    def _train(  # type: ignore[override]
-        self, sample: Sample, *, alphas: Callable[[float], Sequence[float]] | None = None
-    ) -> Iterator[Fit]:
+    def _train(self, sample: Sample, *, alphas: Callable[[float], Sequence[float]] | None = None) -> Training:
         """A fit for the estimator's alpha, or for each of a decreasing sequence, a function of alpha_max."""
-        clock = perf_counter()
-        free = Neuron(hidden_bias="free")
-        task = Task.of(sample.X, sample.y, sample.loss, sample.weights, free, skip_connection=True)
-        order = np.argsort(task.rows[:, 0], kind="stable")
-        line = Line(task.rows[order, 0], task.y[order], task.sample_weight[order], task.loss)
-        spline: Spline = fit_spline(line, NO_KNOTS)
-        units = Units.of(task.merged[0])
-        alpha_max = float(np.abs(line.prices(spline.theta)).max())
-        # Where the best line is the best function of x, prices are rounding.
-        if alpha_max <= ROUNDING * np.abs(spline.theta).sum() * np.ptp(line.x):
-            alpha_max = 0.0
-        if alphas is None:
-            auto = float(f"{AUTO_ALPHA * _even_alpha_max(line):.10g}") or 1.0 if self.alpha == "auto" else self.alpha
-            sequence: Sequence[float] = [float(auto)]
-        else:
-            sequence = alphas(alpha_max)
-        for alpha in sequence:
-            progress = Progress(self, 1.0) if self.verbose or hasattr(self, "_callback_fit_ctx") else None
-            left = None if self.max_time is None else max(self.max_time - (perf_counter() - clock), 0.0)
-            # In cross-validation each alpha has a part of the time.
-            left = min((part for part in (left, current().left) if part is not None), default=None)
-            limits: dict[str, Any] = dict(tol=self.tol, max_iter=self.max_iter, max_time=left)
-            spline = fit_spline(line, float(alpha), **limits, start=spline, callback=progress)
-            network = _network(line, spline)
-            theta = np.empty_like(spline.theta)
-            theta[order] = spline.theta
-            # A few passes over the data.
-            with Budget.without_limit(), np.errstate(all="ignore"):
-                certificate = _certificate(Graded.of(network, task, float(alpha), units), theta)
-            status, message = spline.status, STATUSES[spline.status]
-            if spline.primal == 0:
-                message = "y is a line but for rounding"
-            elif status == "optimal" and certificate.relative_gap > self.tol * (1 + 1e-6):
-                status, message = "stalled", FAR
-            size = np.abs(network.hidden_weights * network.output_weights[:, None])
-            unit = np.column_stack([np.sign(network.hidden_weights), network.hidden_biases])
-            unit[:, 1] /= np.abs(network.hidden_weights[:, 0])
-            result = Result(
-                size * unit,
-                task.X @ network.skip_weights + network.output_bias,
-                theta,
-                spline.primal,
-                spline.dual,
-                status,
-                message,
-                spline.n_iter,
-                spline.history,
-            )
-            arrangement = patterns_of(network, task.X, hidden_bias="free")
-            fit = Fit(float(alpha), alpha_max, network, result, certificate, arrangement)
-            if progress is not None:
-                progress.close(fit)
-            yield fit
-            if self._is_over(result, clock):
-                return
+        task = self._task_of(sample)
+        return SplineTraining(sample, task, self._settings(task), alphas)
 
     def _attributes(self, fit):
         weights, changes = fit.network.hidden_weights[:, 0], np.abs(fit.network.hidden_weights[:, 0])
@@ -447,7 +459,7 @@ def _network(line: Line, spline: Spline) -> Network:
 
 def _certificate(graded: Graded, theta: NDArray) -> Certificate:
     """The grade of a network against all others, from the prices of all ramps."""
-    blank = Ramps("relu", "free", np.nan)
+    blank = Ramps(graded.task.neuron.activation, "free", np.nan)
 
     def evidence(theta):
         return tuple((0, sign, replace(blank, bound=blank.check(graded, sign * theta))) for sign in (1, -1))

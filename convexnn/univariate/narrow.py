@@ -29,6 +29,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import product
 from numbers import Integral, Real
@@ -186,15 +187,19 @@ class NarrowFit:
         return relative_gap(self.objective, self.lower_bound)
 
 
+#: sigma(z, slope) by name.
+FUNCTIONS: dict[str, Callable[[NDArray, float], NDArray]] = {
+    "relu": lambda z, slope: np.maximum(z, 0.0),
+    "leaky_relu": lambda z, slope: np.where(z >= 0, z, slope * z),
+    "abs": lambda z, slope: np.abs(z),
+    "threshold": lambda z, slope: (z >= 0).astype(float),
+    "sign": lambda z, slope: np.where(z >= 0, 1.0, -1.0),
+}
+
+
 def activate(z: NDArray, activation: str, slope: float = 0.1) -> NDArray:
     """sigma(z), elementwise; arguments as in NarrowNetwork."""
-    if activation == "relu":
-        return np.maximum(z, 0.0)
-    if activation == "leaky_relu":
-        return np.where(z >= 0, z, slope * z)
-    if activation == "abs":
-        return np.abs(z)
-    return (z >= 0).astype(float) if activation == "threshold" else np.where(z >= 0, 1.0, -1.0)
+    return FUNCTIONS[activation](z, slope)
 
 
 def narrow_dictionary(

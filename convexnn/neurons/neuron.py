@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from convexnn.network import Network
+from convexnn.neurons.activations import ACTIVATIONS, Activation, get_activation
 from convexnn.penalties import (
     ConeGroupLasso,
     ConeSparseGroupLasso,
@@ -23,34 +23,6 @@ from convexnn.sparse_cones import sparse_norms
 HIDDEN_BIASES = ("penalized", "free", "none")
 
 
-@dataclass(frozen=True)
-class Activation:
-    """How a neuron answers to its rows: with the weights of the side of each hyperplane that a sample lies on.
-
-    Attributes
-    ----------
-    name : str
-        Key of ACTIVATIONS.
-    cones : bool
-        Whether weights are bound to the cone of their activation pattern; otherwise a gate of its own decides.
-    """
-
-    name: str
-    cones: bool
-
-    @property
-    def signs(self) -> tuple[float, ...]:
-        """The signs of output weights that blocks are listed for: where weights are free, one is enough."""
-        return (1.0, -1.0) if self.cones else (1.0,)
-
-
-#: Every activation by name.
-ACTIVATIONS = {
-    "relu": Activation("relu", cones=True),
-    "gated_relu": Activation("gated_relu", cones=False),
-}
-
-
 @dataclass(frozen=True, eq=False)
 class Neuron:
     """What all hidden neurons of a network have in common.
@@ -58,7 +30,7 @@ class Neuron:
     Attributes
     ----------
     activation : Activation
-        A value of ACTIVATIONS.
+        See convexnn.neurons.activations.
     hidden_bias : {"penalized", "free", "none"}
         Whether there is a bias, the last coordinate of a neuron's vector, and whether its norm counts it.
     feature_penalty : array of shape (n_coordinates,), optional
@@ -70,13 +42,13 @@ class Neuron:
     feature_penalty: NDArray | None = None
 
     @classmethod
-    def of(cls, activation: str, hidden_bias: str, feature_penalty: Any, n_features: int) -> Neuron:
+    def of(cls, activation: str | Activation, hidden_bias: str, feature_penalty: Any, n_features: int) -> Neuron:
         """The neuron that an estimator's options describe.
 
         Parameters
         ----------
-        activation : str
-            Key of ACTIVATIONS.
+        activation : str or Activation
+            Key of ACTIVATIONS, or an object.
         hidden_bias : {"penalized", "free", "none"}
             As above.
         feature_penalty : float, array of shape (n_features,) or None
@@ -95,7 +67,7 @@ class Neuron:
         """
         if hidden_bias not in HIDDEN_BIASES:
             raise ValueError(f"hidden_bias must be one of {', '.join(HIDDEN_BIASES)}, got {hidden_bias!r}.")
-        neuron = cls(ACTIVATIONS[activation], hidden_bias)
+        neuron = cls(get_activation(activation), hidden_bias)
         if feature_penalty is None:
             return neuron
         mu = np.asarray(feature_penalty)
@@ -113,13 +85,7 @@ class Neuron:
                 "are projected by a method of their own, which leaves no features out."
             )
         mu = np.append(np.broadcast_to(mu, n_features), np.zeros(int(neuron.has_bias)))
-        return cls(ACTIVATIONS[activation], hidden_bias, mu)
-
-    @classmethod
-    def of_network(cls, network: Network, hidden_bias: str) -> Neuron:
-        """The neuron of a network; whether it has a bias is not always seen from the weights."""
-        activation = "relu" if network.gate_weights is None else "gated_relu"
-        return cls.of(activation, hidden_bias, network.feature_penalty, network.hidden_weights.shape[1])
+        return cls(neuron.activation, hidden_bias, mu)
 
     @property
     def has_bias(self) -> bool:
@@ -155,6 +121,55 @@ class Neuron:
             raise ValueError("hidden_bias='none' needs a network without hidden biases.")
         return weights
 
+    def turns(self, rows: NDArray, patterns: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of activation patterns are to be turned into their opposite, which are those of the same neurons.
+
+        Weights and their negatives make the same neuron of an even activation: the one is kept that is active at the
+        first row that is not zero.
+
+        Parameters
+        ----------
+        rows : array of shape (n_samples, n_coordinates)
+            What neurons see.
+        patterns : bool array of shape (n_patterns, n_samples)
+            One pattern a row.
+
+        Returns
+        -------
+        turned : bool array of shape (n_patterns,)
+            All False but for even activations.
+        """
+        first = np.flatnonzero(rows.any(axis=1))[:1] if self.activation.even else np.zeros(0, dtype=int)
+        return np.asarray(~patterns[:, first].all(axis=1))
+
+    def turned(self, rows: NDArray, patterns: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The patterns with those turned into their opposite that ``turns`` says; rows of zeros stay active."""
+        return patterns ^ (rows.any(axis=1) & self.turns(rows, patterns)[:, None])
+
+    def distinct(self, rows: NDArray, patterns: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The patterns turned, each once; arguments as in ``turns``."""
+        if not self.activation.even:
+            return patterns
+        patterns = self.turned(rows, patterns)
+        _, first = np.unique(np.packbits(patterns, axis=1), axis=0, return_index=True)
+        return patterns[np.sort(first)]
+
+    def linear(self, patterns: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which patterns have all samples on one side, where a free bias is a constant and weights need no cone.
+
+        Parameters
+        ----------
+        patterns : bool array of shape (n_patterns, n_samples)
+            One pattern a row.
+
+        Returns
+        -------
+        linear : bool array of shape (n_patterns,)
+            All False unless biases are free; patterns without an active sample count where the activation has a slope.
+        """
+        whole = patterns.all(axis=1) | (~patterns.any(axis=1) & (self.activation.slope != 0))
+        return np.asarray(whole & self.free_bias)
+
     def norms(self, V: NDArray) -> NDArray:
         """The norm of each vector, shape (n_neurons,)."""
         return sparse_norms(V[:, : V.shape[1] - self.free_bias], self.feature_penalty)
@@ -180,4 +195,6 @@ class Neuron:
             return GroupLasso() if mu is None else SparseGroupLasso(mu)
         if mu is not None:
             return ConeSparseGroupLasso(rows, patterns, pattern, mu)
-        return (FreeBiasConeGroupLasso if self.free_bias else ConeGroupLasso)(rows, patterns, pattern)
+        if self.free_bias:
+            return FreeBiasConeGroupLasso(rows, patterns, pattern, bent=self.activation.slope != 0)
+        return ConeGroupLasso(rows, patterns, pattern)

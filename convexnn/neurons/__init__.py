@@ -1,0 +1,1 @@
+"""Neurons: what a hidden neuron does with its input, and what its weights are paid in."""
