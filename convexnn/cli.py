@@ -605,17 +605,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 def _load(name: str, target: str | None):
     """Features (n, d), targets (n,) and feature names of a bundled set or a file."""
     if name in BUNDLED:
-        bunch = getattr(datasets, f"load_{name}")()
-        features = [str(feature) for feature in bunch.feature_names]
-        X, y = np.asarray(bunch.data, dtype=float), np.asarray(bunch.target)
-        if y.ndim > 1:
-            names = [str(column) for column in bunch.target_names]
-            if target not in names:
-                raise ValueError(f"{name} has several targets: --target must be one of {names}, got {target!r}.")
-            y = y[:, names.index(target)]
-        elif target is not None:
-            raise ValueError(f"--target is for files; the bundled set {name} has one target, got {target!r}.")
-        return X, y, features
+        return _load_bundled(name, target)
     if not Path(name).exists():
         raise ValueError(f"DATA must be a file or one of {', '.join(BUNDLED)}, got {name!r}, which does not exist.")
     names, columns, lines = _read(name)
@@ -636,6 +626,21 @@ def _load(name: str, target: str | None):
     except ValueError:
         pass
     return _numbers(name, features, names, columns, lines), y, features
+
+
+def _load_bundled(name: str, target: str | None):
+    """The same of a set that comes with scikit-learn."""
+    bunch = getattr(datasets, f"load_{name}")()
+    features = [str(feature) for feature in bunch.feature_names]
+    X, y = np.asarray(bunch.data, dtype=float), np.asarray(bunch.target)
+    if y.ndim > 1:
+        names = [str(column) for column in bunch.target_names]
+        if target not in names:
+            raise ValueError(f"{name} has several targets: --target must be one of {names}, got {target!r}.")
+        return X, y[:, names.index(target)], features
+    if target is not None:
+        raise ValueError(f"--target is for files; the bundled set {name} has one target, got {target!r}.")
+    return X, y, features
 
 
 def _read(path: str) -> tuple[list[str], list[tuple[str, ...]], list[int]]:
