@@ -88,98 +88,117 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="convexnn", description="Two-layer ReLU networks trained as convex programs.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _fit_options(commands)
+    _path_options(commands)
+    _predict_options(commands)
+    _audit_options(commands)
+    _export_options(commands)
+    return parser
 
-    fit = commands.add_parser("fit", help="train a network on a data set and report how close to optimal it is")
-    fit.set_defaults(run=_fit)
-    fit.add_argument("data", metavar="DATA", help=f"FILE.csv or FILE.csv.gz, or one of {', '.join(BUNDLED)}")
-    fit.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
-    fit.add_argument("--task", choices=["auto", "regression", "classification"], default="auto")
-    fit.add_argument(
+
+def _fit_options(commands) -> None:
+    command = commands.add_parser("fit", help="train a network on a data set and report how close to optimal it is")
+    command.set_defaults(run=_fit)
+    command.add_argument("data", metavar="DATA", help=f"FILE.csv or FILE.csv.gz, or one of {', '.join(BUNDLED)}")
+    command.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
+    command.add_argument("--task", choices=["auto", "regression", "classification"], default="auto")
+    command.add_argument(
         "--alpha",
         default="auto",
         help="weight decay on the sum of losses, auto (default: a share of alpha_max), or cv: 5-fold cross-validation",
     )
-    fit.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
-    fit.add_argument("--activation", choices=sorted(ACTIVATIONS), default="relu")
-    fit.add_argument("--patterns", choices=["auto", "adaptive", "exact", "sampled"], default="auto")
-    fit.add_argument("--n-patterns", type=int, default=1000, metavar="N")
-    fit.add_argument("--solver", choices=["auto", *sorted(SOLVERS)], default="auto")
-    fit.add_argument("--hidden-bias", choices=["penalized", "free", "none"], default="penalized")
-    fit.add_argument("--no-intercept", action="store_true", help="no unpenalised output bias")
-    fit.add_argument("--skip-connection", action="store_true", help="add an unpenalised linear term")
-    fit.add_argument(
+    command.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
+    command.add_argument("--activation", choices=sorted(ACTIVATIONS), default="relu")
+    command.add_argument("--patterns", choices=["auto", "adaptive", "exact", "sampled"], default="auto")
+    command.add_argument("--n-patterns", type=int, default=1000, metavar="N")
+    command.add_argument("--solver", choices=["auto", *sorted(SOLVERS)], default="auto")
+    command.add_argument("--hidden-bias", choices=["penalized", "free", "none"], default="penalized")
+    command.add_argument("--no-intercept", action="store_true", help="no unpenalised output bias")
+    command.add_argument("--skip-connection", action="store_true", help="add an unpenalised linear term")
+    command.add_argument(
         "--feature-penalty", type=float, default=0.0, metavar="MU", help="leave features out: 0.3 to 3, more and more"
     )
-    fit.add_argument("--tol", type=float, default=1e-4, help="relative duality gap to stop at (default: 1e-4)")
-    fit.add_argument("--max-iter", type=int, default=20_000, metavar="N")
-    fit.add_argument("--max-time", type=float, metavar="SECONDS")
-    fit.add_argument("--init", metavar="MODEL.npz", help="start from a saved network of the same features")
-    fit.add_argument(
+    command.add_argument("--tol", type=float, default=1e-4, help="relative duality gap to stop at (default: 1e-4)")
+    command.add_argument("--max-iter", type=int, default=20_000, metavar="N")
+    command.add_argument("--max-time", type=float, metavar="SECONDS")
+    command.add_argument("--init", metavar="MODEL.npz", help="start from a saved network of the same features")
+    command.add_argument(
         "--certify",
         choices=["auto", "yes", "no"],
         default="auto",
         help="prove a bound over all networks of any width: yes within --max-time or a minute, auto if that is quick",
     )
-    fit.add_argument("--test-share", type=float, default=0.2, help="rows kept for the test score (default: 0.2)")
-    fit.add_argument("--no-standardize", action="store_true", help="use the features as they are")
-    fit.add_argument("--seed", type=int, default=0, help="of the split and of sampled patterns (default: 0)")
-    fit.add_argument("--out", metavar="MODEL.npz", help="where to save the network; it takes raw features")
-    fit.add_argument("--quiet", action="store_true", help="no progress line")
+    command.add_argument("--test-share", type=float, default=0.2, help="rows kept for the test score (default: 0.2)")
+    command.add_argument("--no-standardize", action="store_true", help="use the features as they are")
+    command.add_argument("--seed", type=int, default=0, help="of the split and of sampled patterns (default: 0)")
+    command.add_argument("--out", metavar="MODEL.npz", help="where to save the network; it takes raw features")
+    command.add_argument("--quiet", action="store_true", help="no progress line")
 
-    path = commands.add_parser("path", help="train networks for a decreasing sequence of weight decays")
-    path.set_defaults(run=_path)
-    path.add_argument("data", metavar="DATA", help="a file or a bundled set, as for fit; all rows are used")
-    path.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
-    path.add_argument("--task", choices=["auto", "regression", "classification"], default="auto")
-    path.add_argument("--alphas", type=int, default=30, metavar="N", help="how many weight decays (default: 30)")
-    path.add_argument("--eps", type=float, default=1e-2, help="the last one in units of alpha_max (default: 0.01)")
-    path.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
-    path.add_argument("--hidden-bias", choices=["penalized", "free", "none"], default="penalized")
-    path.add_argument("--skip-connection", action="store_true", help="add an unpenalised linear term")
-    path.add_argument("--feature-penalty", type=float, default=0.0, metavar="MU", help="leave features out, as for fit")
-    path.add_argument("--tol", type=float, default=1e-3, help="relative gap of each fit (default: 1e-3)")
-    path.add_argument("--max-time", type=float, metavar="SECONDS", help="limit for the whole path")
-    path.add_argument("--seed", type=int, default=0, help="of the searches (default: 0)")
-    path.add_argument("--out", metavar="FILE.csv", help="where to write the table too")
-    path.add_argument("--plot", metavar="FILE.png", help="where to draw the path (needs matplotlib)")
-    path.add_argument("--quiet", action="store_true", help="no progress line")
 
-    predict = commands.add_parser("predict", help="apply a saved network to a file")
-    predict.set_defaults(run=_predict)
-    predict.add_argument("model", metavar="MODEL.npz")
-    predict.add_argument("data", metavar="FILE.csv")
-    predict.add_argument("--proba", action="store_true", help="class probabilities instead of labels")
-    predict.add_argument("--out", metavar="FILE.csv", help="where to write (default: standard output)")
+def _path_options(commands) -> None:
+    command = commands.add_parser("path", help="train networks for a decreasing sequence of weight decays")
+    command.set_defaults(run=_path)
+    command.add_argument("data", metavar="DATA", help="a file or a bundled set, as for fit; all rows are used")
+    command.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
+    command.add_argument("--task", choices=["auto", "regression", "classification"], default="auto")
+    command.add_argument("--alphas", type=int, default=30, metavar="N", help="how many weight decays (default: 30)")
+    command.add_argument("--eps", type=float, default=1e-2, help="the last one in units of alpha_max (default: 0.01)")
+    command.add_argument("--loss", choices=sorted(LOSSES), help="default: squared or log_loss")
+    command.add_argument("--hidden-bias", choices=["penalized", "free", "none"], default="penalized")
+    command.add_argument("--skip-connection", action="store_true", help="add an unpenalised linear term")
+    command.add_argument(
+        "--feature-penalty", type=float, default=0.0, metavar="MU", help="leave features out, as for fit"
+    )
+    command.add_argument("--tol", type=float, default=1e-3, help="relative gap of each fit (default: 1e-3)")
+    command.add_argument("--max-time", type=float, metavar="SECONDS", help="limit for the whole path")
+    command.add_argument("--seed", type=int, default=0, help="of the searches (default: 0)")
+    command.add_argument("--out", metavar="FILE.csv", help="where to write the table too")
+    command.add_argument("--plot", metavar="FILE.png", help="where to draw the path (needs matplotlib)")
+    command.add_argument("--quiet", action="store_true", help="no progress line")
 
-    check = commands.add_parser("audit", help="report how far a trained network is from the best one")
-    check.set_defaults(run=_audit)
-    check.add_argument(
+
+def _predict_options(commands) -> None:
+    command = commands.add_parser("predict", help="apply a saved network to a file")
+    command.set_defaults(run=_predict)
+    command.add_argument("model", metavar="MODEL.npz")
+    command.add_argument("data", metavar="FILE.csv")
+    command.add_argument("--proba", action="store_true", help="class probabilities instead of labels")
+    command.add_argument("--out", metavar="FILE.csv", help="where to write (default: standard output)")
+
+
+def _audit_options(commands) -> None:
+    command = commands.add_parser("audit", help="report how far a trained network is from the best one")
+    command.set_defaults(run=_audit)
+    command.add_argument(
         "model", metavar="MODEL.npz", help="saved by fit, or arrays W1, b1, W2, b2 in the shapes of scikit-learn"
     )
-    check.add_argument("data", metavar="DATA", help="the training data: a file or a bundled set, as for fit")
-    check.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
-    check.add_argument("--alpha", type=float, help="weight decay on the sum of losses (default: the model's)")
-    check.add_argument("--loss", choices=sorted(LOSSES), help="default: the model's, else log_loss for several outputs")
-    check.add_argument("--hidden-bias", choices=["penalized", "free", "none"], help="default: the model's")
-    check.add_argument("--improve", action="store_true", help="search all activation patterns for a better network")
-    check.add_argument("--no-certify", action="store_true", help="no proof of a lower bound")
-    check.add_argument("--tol", type=float, default=1e-6, help="relative gap of polishing and search (default: 1e-6)")
-    check.add_argument("--max-time", type=float, metavar="SECONDS", help="limit, shared by all that is done")
-    check.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
-    check.add_argument("--out", metavar="POLISHED.npz", help="where to save the best network found")
+    command.add_argument("data", metavar="DATA", help="the training data: a file or a bundled set, as for fit")
+    command.add_argument("--target", metavar="COLUMN", help="name of the target column of a file")
+    command.add_argument("--alpha", type=float, help="weight decay on the sum of losses (default: the model's)")
+    command.add_argument(
+        "--loss", choices=sorted(LOSSES), help="default: the model's, else log_loss for several outputs"
+    )
+    command.add_argument("--hidden-bias", choices=["penalized", "free", "none"], help="default: the model's")
+    command.add_argument("--improve", action="store_true", help="search all activation patterns for a better network")
+    command.add_argument("--no-certify", action="store_true", help="no proof of a lower bound")
+    command.add_argument("--tol", type=float, default=1e-6, help="relative gap of polishing and search (default: 1e-6)")
+    command.add_argument("--max-time", type=float, metavar="SECONDS", help="limit, shared by all that is done")
+    command.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    command.add_argument("--out", metavar="POLISHED.npz", help="where to save the best network found")
 
-    export = commands.add_parser("export", help="write a saved network for other software; it takes raw features")
-    export.set_defaults(run=_export)
-    export.add_argument("model", metavar="MODEL.npz", help="saved by fit or audit, or arrays as for audit")
-    export.add_argument("--out", metavar="FILE", required=True, help="where to write")
-    export.add_argument(
+
+def _export_options(commands) -> None:
+    command = commands.add_parser("export", help="write a saved network for other software; it takes raw features")
+    command.set_defaults(run=_export)
+    command.add_argument("model", metavar="MODEL.npz", help="saved by fit or audit, or arrays as for audit")
+    command.add_argument("--out", metavar="FILE", required=True, help="where to write")
+    command.add_argument(
         "--to",
         choices=list(FORMATS),
         help="a pickled MLPRegressor or MLPClassifier (.joblib), the state_dict of a torch Sequential (.pt), ONNX with "
         "the certificate in its metadata (.onnx), or weights with the same (.safetensors); default: by FILE's ending",
     )
-    export.add_argument("--dtype", choices=["float64", "float32"], help="of torch and onnx (default: float64)")
-    return parser
+    command.add_argument("--dtype", choices=["float64", "float32"], help="of torch and onnx (default: float64)")
 
 
 def _checked_task(arguments: argparse.Namespace, y) -> str:
@@ -199,37 +218,72 @@ def _fit(arguments: argparse.Namespace) -> None:
     if arguments.out:
         # Before the work rather than after it.
         check_writable(arguments.out)
-    if not 0 <= arguments.test_share < 1:
-        raise ValueError(f"--test-share must be at least 0 and below 1, got {arguments.test_share}.")
-    alpha = arguments.alpha
-    if alpha not in ("auto", "cv"):
-        try:
-            alpha = float(alpha)
-        except ValueError:
-            raise ValueError(f"--alpha must be a number > 0, 'auto' or 'cv', got {alpha!r}.") from None
-    if alpha == "cv" and arguments.init:
-        raise ValueError("--init is for one alpha: it cannot be given with --alpha cv, whose paths start from nothing.")
-    train, test = np.arange(len(y)), np.arange(0)
-    if arguments.test_share > 0:
-        n_test = int(np.ceil(arguments.test_share * len(y)))
-        if n_test >= len(y):
-            raise ValueError(f"--test-share {arguments.test_share} leaves no row of {len(y)} to train on.")
-        counts = np.unique(y, return_counts=True)[1] if task == "classification" else np.array([1])
-        stratify = y if counts.min() > 1 and len(counts) <= min(n_test, len(y) - n_test) else None
-        train, test = train_test_split(train, test_size=n_test, random_state=arguments.seed, stratify=stratify)
+    alpha = _alpha(arguments)
+    train, test = _split(arguments, y, task)
     scaler = StandardScaler(with_mean=not arguments.no_standardize, with_std=not arguments.no_standardize).fit(X[train])
-    options = dict(loss=arguments.loss) if arguments.loss else {}
     mean = np.zeros(X.shape[1]) if scaler.mean_ is None else scaler.mean_
     scale = np.ones(X.shape[1]) if scaler.scale_ is None else scaler.scale_
-    init = None
-    if arguments.init:
-        # Saved networks take raw features.
-        init = Network.load(arguments.init)
-        if init.hidden_weights.shape[1] != X.shape[1]:
-            raise ValueError(
-                f"--init must be a network of {X.shape[1]} features, got one of {init.hidden_weights.shape[1]}."
-            )
-        init = init.for_raw_inputs(-mean / scale, 1 / scale)
+    model = _estimator(arguments, task, alpha, _init(arguments, X.shape[1], mean, scale))
+    with warnings.catch_warnings(record=True) as caught:
+        for kind in (ConvergenceWarning, FeatureScaleWarning):
+            warnings.simplefilter("always", kind)
+        model.fit(scaler.transform(X[train]), y[train])
+    scores = [f"train {model.score(scaler.transform(X[train]), y[train]):.4f} ({len(train)} rows)"]
+    if len(test) > 1 or (len(test) and task == "classification"):
+        scores.append(f"test {model.score(scaler.transform(X[test]), y[test]):.4f} ({len(test)} rows)")
+    print(f"data            {arguments.data}: {len(y)} rows, {X.shape[1]} features, {task}")
+    _report(model, f"{'R2' if task == 'regression' else 'accuracy':<15} {', '.join(scores)}")
+    print(f"time            {perf_counter() - start:.2f} s, {model.n_iter_} iterations, {model.result_.status}")
+    for warning in caught:
+        print(f"note            {warning.message}")
+    if arguments.out:
+        _save(arguments.out, model, mean, scale, features, task, data_hash=_data_hash(X, y), train_rows=train)
+        print(f"saved           {arguments.out}")
+
+
+def _alpha(arguments: argparse.Namespace) -> float | str:
+    """The weight decay that is asked for: a number, "auto" or "cv"."""
+    alpha = arguments.alpha
+    if alpha == "cv" and arguments.init:
+        raise ValueError("--init is for one alpha: it cannot be given with --alpha cv, whose paths start from nothing.")
+    if alpha in ("auto", "cv"):
+        return alpha
+    try:
+        return float(alpha)
+    except ValueError:
+        raise ValueError(f"--alpha must be a number > 0, 'auto' or 'cv', got {alpha!r}.") from None
+
+
+def _split(arguments: argparse.Namespace, y, task: str):
+    """Rows to train on, and rows for the test score."""
+    if not 0 <= arguments.test_share < 1:
+        raise ValueError(f"--test-share must be at least 0 and below 1, got {arguments.test_share}.")
+    if arguments.test_share == 0:
+        return np.arange(len(y)), np.arange(0)
+    n_test = int(np.ceil(arguments.test_share * len(y)))
+    if n_test >= len(y):
+        raise ValueError(f"--test-share {arguments.test_share} leaves no row of {len(y)} to train on.")
+    counts = np.unique(y, return_counts=True)[1] if task == "classification" else np.array([1])
+    stratify = y if counts.min() > 1 and len(counts) <= min(n_test, len(y) - n_test) else None
+    return train_test_split(np.arange(len(y)), test_size=n_test, random_state=arguments.seed, stratify=stratify)
+
+
+def _init(arguments: argparse.Namespace, n_features: int, mean, scale) -> Network | None:
+    """The network to start from, for standardised features."""
+    if not arguments.init:
+        return None
+    init = Network.load(arguments.init)
+    if init.hidden_weights.shape[1] != n_features:
+        raise ValueError(
+            f"--init must be a network of {n_features} features, got one of {init.hidden_weights.shape[1]}."
+        )
+    # Saved networks take raw features.
+    return init.for_raw_inputs(-mean / scale, 1 / scale)
+
+
+def _estimator(arguments: argparse.Namespace, task: str, alpha: float | str, init: Network | None):
+    """The estimator of a fit, with the options of the command line."""
+    options = dict(loss=arguments.loss) if arguments.loss else {}
     estimator: type
     if alpha == "cv":
         estimator = ConvexReLURegressorCV if task == "regression" else ConvexReLUClassifierCV
@@ -239,7 +293,7 @@ def _fit(arguments: argparse.Namespace) -> None:
     else:
         estimator = ConvexReLURegressor if task == "regression" else ConvexReLUClassifier
         options |= dict(alpha=alpha, init=init)
-    model = estimator(
+    return estimator(
         activation=arguments.activation,
         patterns=arguments.patterns,
         n_patterns=arguments.n_patterns,
@@ -256,20 +310,14 @@ def _fit(arguments: argparse.Namespace) -> None:
         verbose=0 if arguments.quiet else 1,
         **options,
     )
-    with warnings.catch_warnings(record=True) as caught:
-        for kind in (ConvergenceWarning, FeatureScaleWarning):
-            warnings.simplefilter("always", kind)
-        model.fit(scaler.transform(X[train]), y[train])
-    score = "R2" if task == "regression" else "accuracy"
-    scores = [f"train {model.score(scaler.transform(X[train]), y[train]):.4f} ({len(train)} rows)"]
-    if len(test) > 1 or (len(test) and task == "classification"):
-        scores.append(f"test {model.score(scaler.transform(X[test]), y[test]):.4f} ({len(test)} rows)")
-    certificate = model.certificate_
-    print(f"data            {arguments.data}: {len(y)} rows, {X.shape[1]} features, {task}")
+
+
+def _report(model, scores: str) -> None:
+    """What a fit found, and how good it is."""
+    certificate, listed = model.certificate_, model.arrangement_
     share = model.alpha_ / model.alpha_max_ if model.alpha_max_ > 0 else np.inf
-    how = f", chosen of {len(model.alphas_)} by cross-validation" if alpha == "cv" else ""
+    how = f", chosen of {len(model.alphas_)} by cross-validation" if hasattr(model, "alphas_") else ""
     print(f"alpha           {model.alpha_:.6g} ({share:.3g} of alpha_max{how})")
-    listed = model.arrangement_
     listed_how = "all there are" if listed.complete else "found by search" if certificate.n_searched else "sampled"
     print(f"patterns        {listed.n_patterns:,} listed, {listed_how}")
     print(f"neurons         {model.network_.n_neurons}")
@@ -277,14 +325,8 @@ def _fit(arguments: argparse.Namespace) -> None:
     print(f"lower bound     {certificate.lower_bound:.8g}")
     print(f"relative gap    {certificate.stated_gap:.2e}, scope: {certificate.scope}")
     print(f"certificate     {certificate}")
-    print(f"{score:<15} {', '.join(scores)}")
+    print(scores)
     print(f"ended           {how_it_ended(model.result_, certificate)}")
-    print(f"time            {perf_counter() - start:.2f} s, {model.n_iter_} iterations, {model.result_.status}")
-    for warning in caught:
-        print(f"note            {warning.message}")
-    if arguments.out:
-        _save(arguments.out, model, mean, scale, features, task, data_hash=_data_hash(X, y), train_rows=train)
-        print(f"saved           {arguments.out}")
 
 
 def _path(arguments: argparse.Namespace) -> None:
@@ -563,17 +605,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 def _load(name: str, target: str | None):
     """Features (n, d), targets (n,) and feature names of a bundled set or a file."""
     if name in BUNDLED:
-        bunch = getattr(datasets, f"load_{name}")()
-        features = [str(feature) for feature in bunch.feature_names]
-        X, y = np.asarray(bunch.data, dtype=float), np.asarray(bunch.target)
-        if y.ndim > 1:
-            names = [str(column) for column in bunch.target_names]
-            if target not in names:
-                raise ValueError(f"{name} has several targets: --target must be one of {names}, got {target!r}.")
-            y = y[:, names.index(target)]
-        elif target is not None:
-            raise ValueError(f"--target is for files; the bundled set {name} has one target, got {target!r}.")
-        return X, y, features
+        return _load_bundled(name, target)
     if not Path(name).exists():
         raise ValueError(f"DATA must be a file or one of {', '.join(BUNDLED)}, got {name!r}, which does not exist.")
     names, columns, lines = _read(name)
@@ -594,6 +626,21 @@ def _load(name: str, target: str | None):
     except ValueError:
         pass
     return _numbers(name, features, names, columns, lines), y, features
+
+
+def _load_bundled(name: str, target: str | None):
+    """The same of a set that comes with scikit-learn."""
+    bunch = getattr(datasets, f"load_{name}")()
+    features = [str(feature) for feature in bunch.feature_names]
+    X, y = np.asarray(bunch.data, dtype=float), np.asarray(bunch.target)
+    if y.ndim > 1:
+        names = [str(column) for column in bunch.target_names]
+        if target not in names:
+            raise ValueError(f"{name} has several targets: --target must be one of {names}, got {target!r}.")
+        return X, y[:, names.index(target)], features
+    if target is not None:
+        raise ValueError(f"--target is for files; the bundled set {name} has one target, got {target!r}.")
+    return X, y, features
 
 
 def _read(path: str) -> tuple[list[str], list[tuple[str, ...]], list[int]]:

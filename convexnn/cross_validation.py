@@ -24,6 +24,7 @@ from convexnn.budget import Budget
 from convexnn.engine import AUTO_ALPHA
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.fits import Fit
+from convexnn.network import Network
 from convexnn.path import check_alphas, path_of
 
 #: Fits in the folds stop at a gap of this share of the loss without neurons, ...
@@ -331,147 +332,197 @@ def cross_validate(model, single, sample, labels, weighted, groups):
         For the splitter.
     """
     with Budget(model.max_time) as budget:
-        fit = _cross_validate(budget, model, single, sample, labels, weighted, groups)
+        if hasattr(model, "_skl_callbacks"):
+            raise ValueError(f"{type(model).__name__} takes no callbacks; verbose=1 prints a line for each alpha.")
+        if not isinstance(model.one_standard_error, (bool, np.bool_)):
+            raise ValueError(f"one_standard_error must be True or False, got {model.one_standard_error!r}.")
+        if not (model.scoring is None or isinstance(model.scoring, str) or callable(model.scoring)):
+            raise ValueError(f"scoring must be None, one name of a scorer, or a callable, got {model.scoring!r}.")
+        run = _Run(budget, model, single, sample, labels, groups)
+        run.walk(weighted)
+        fit = run.last_fit(run.chosen())
     return model._keep(fit)
 
 
-def _cross_validate(budget, model, single, sample, labels, weighted, groups) -> Fit:
-    start = perf_counter()
-    if hasattr(model, "_skl_callbacks"):
-        raise ValueError(f"{type(model).__name__} takes no callbacks; verbose=1 prints a line for each alpha.")
-    sequence = check_alphas(model.alphas, model.eps)
-    if not isinstance(model.one_standard_error, (bool, np.bool_)):
-        raise ValueError(f"one_standard_error must be True or False, got {model.one_standard_error!r}.")
-    if not (model.scoring is None or isinstance(model.scoring, str) or callable(model.scoring)):
-        raise ValueError(f"scoring must be None, one name of a scorer, or a callable, got {model.scoring!r}.")
-    # One seed for all fits: a RandomState would hand out its numbers in the order in which threads ask.
-    seed = model.random_state
-    if seed is None or isinstance(seed, np.random.RandomState):
-        seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
-    shared = set(single.get_params()) & set(model.get_params())
-    single.set_params(**{name: getattr(model, name) for name in shared})
-    _set(single, random_state=seed, certify=False, verbose=0)
-    single.n_features_in_, single._dtype = model.n_features_in_, model._dtype
-    classes = single.classes_ = getattr(model, "classes_", None)
-    scorer = None if model.scoring is None else check_scoring(single, model.scoring)
+class _Run:
+    """One cross-validation: the folds, a walk down the alphas for each, side by side, and what they have scored."""
 
-    X, y, loss, weights = sample.X, sample.y, sample.loss, sample.weights
-    splits = list(check_cv(model.cv, labels, classifier=classes is not None).split(X, labels, groups))
-    counts = [np.bincount(np.arange(len(y))[train], minlength=len(y)) for train, _ in splits]
-    _check_folds(splits, counts, weights, labels, classes)
-
-    folds_budget = budget.part(FOLDS_SHARE)
-    single.max_time = folds_budget.left
-    (empty,) = single._train(sample, alphas=lambda alpha_max: [alpha_max or 1.0])
-    alphas = np.asarray(sequence(empty.alpha_max), dtype=float)
-    # With a limit every alpha may take as long as every other, so that all are scored before any is fitted well; what
-    # an alpha leaves is for those that follow. Of a grid on which fits would be too rough to compare some are tried.
-    rounds, stride = ceil(len(counts) / min(effective_n_jobs(model.n_jobs), len(counts))), 1
-    if folds_budget.left is not None and np.ndim(model.alphas) == 0:
-        most = int(folds_budget.left / (rounds * ROUGH_SECONDS))
-        stride = ceil(len(alphas) / max(most, FEWEST))
-        alphas = alphas[::stride]
-    walks = []
-    for count in counts:
-        share = count @ weights / weights.sum()
-        walks.append(
-            single._train(
-                replace(sample, sample_weight=count * sample.sample_weight), alphas=lambda _, s=share: s * alphas
-            )
+    def __init__(self, budget, model, single, sample, labels, groups):
+        self.start, self.budget, self.model, self.single = perf_counter(), budget, model, single
+        self.sample, self.labels, self.weights = sample, labels, sample.weights
+        sequence = check_alphas(model.alphas, model.eps)
+        # One seed for all fits: a RandomState would hand out its numbers in the order in which threads ask.
+        seed = model.random_state
+        if seed is None or isinstance(seed, np.random.RandomState):
+            seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
+        shared = set(single.get_params()) & set(model.get_params())
+        single.set_params(**{name: getattr(model, name) for name in shared})
+        _set(single, random_state=seed, certify=False, verbose=0)
+        single.n_features_in_, single._dtype = model.n_features_in_, model._dtype
+        self.classes = single.classes_ = getattr(model, "classes_", None)
+        self.scorer = None if model.scoring is None else check_scoring(single, model.scoring)
+        n = len(sample.y)
+        self.splits = list(
+            check_cv(model.cv, labels, classifier=self.classes is not None).split(sample.X, labels, groups)
         )
-    scores, fit_times, score_times, n_neurons = np.full((4, len(alphas), len(walks)), np.nan)
-    tols = np.full(len(alphas), np.nan)
-    rough, late, found = 0.0, 0, None
-    # Solvers that limit the threads of BLAS for themselves would, in several threads, leave the limit behind.
-    with threadpool_limits(limits=1, user_api="blas"):
-        for k in range(len(alphas)):
-            tols[k] = max(model.tol, ROUGH, min(rough, ROUGHEST))
-            for walk in walks:
-                walk.settings = replace(walk.settings, tol=tols[k])
-            left = folds_budget.left
-            # The first lists patterns and finds alpha_max.
-            share = 1.0 / (len(alphas) - k) if k else max(FIRST_SHARE, 1.0 / len(alphas))
-            seconds = None if left is None else share * left / rounds
-            fits = Parallel(n_jobs=model.n_jobs, require="sharedmem")(delayed(_advance)(w, seconds) for w in walks)
-            cut = any(fit is None or fit.result.status == "time_limit" for fit, _ in fits)
-            if any(fit is None for fit, _ in fits) or (k and cut and folds_budget.over) or (k and budget.interrupted):
-                break
-            for i, (fit, seconds) in enumerate(fits):
-                began, test = perf_counter(), splits[i][1]
-                if scorer is None:
-                    held_out = loss.value(loss.check_target(y[test]), fit.network.predict(X[test]))
-                    scores[k, i] = -np.average(held_out, weights=weights[test])
-                else:
-                    single.network_ = fit.network
-                    rows = X[test], labels[test], sample.sample_weight[test] if weighted else None
-                    scores[k, i] = _scored(scorer, single, i, *rows)
-                fit_times[k, i], score_times[k, i] = seconds, perf_counter() - began
-                n_neurons[k, i] = fit.network.n_neurons
-                late += fit.result.status != "optimal"
-            if not np.isfinite(scores[k]).all():
-                raise ValueError(f"the held-out loss must be finite, got {-scores[k]} for the folds.")
-            if model.verbose:
-                line = f"alpha {alphas[k]:.4g}  score {scores[k].mean():.6g} +- {_standard_error(scores[k]):.2g}"
-                print(f"{line}  neurons {n_neurons[k].mean():.1f}  {perf_counter() - start:.1f} s", file=sys.stderr)
-            if k == 0 or scores[k].mean() > scores[:k].mean(axis=1).max():
-                found = fits[0][0].network
-            objectives = [fit.certificate.objective / (count @ weights) for (fit, _), count in zip(fits, counts)]
-            null = empty.certificate.objective / weights.sum()
-            rough = ROUGH * null / max(np.mean(objectives), 1e-300)
-            explained = left is None or n_neurons[k].any()
-            if explained and np.ndim(model.alphas) == 0 and k - np.argmax(scores[: k + 1].mean(axis=1)) >= PATIENCE:
-                break
-    n_done = int(np.isfinite(scores).all(axis=1).sum())
-    for walk in walks:
-        walk.close()
+        self.counts = [np.bincount(np.arange(n)[train], minlength=n) for train, _ in self.splits]
+        _check_folds(self.splits, self.counts, self.weights, labels, self.classes)
 
-    best = _choose(scores[:n_done], bool(model.one_standard_error))
-    blank = folds_budget.left is not None and not n_neurons[:n_done].any() and n_done > 1
-    if blank:
-        # Scores that are all those of the constant say nothing.
-        best = int(np.argmin(np.abs(np.log(alphas[:n_done] / (AUTO_ALPHA * alphas[0])))))
-    unfinished = any(fit is None or fit.result.status in ("time_limit", "interrupted") for fit, _ in fits)
-    if late or unfinished:
-        end = "an interrupt" if budget.interrupted else f"max_time={model.max_time}"
-        ended = f"; {end} ended the folds after {n_done} of {len(alphas)} alphas"
+        self.folds = budget.part(FOLDS_SHARE)
+        single.max_time = self.folds.left
+        (empty,) = single._train(sample, alphas=lambda alpha_max: [alpha_max or 1.0])
+        #: Objective without neurons, for a unit of weight.
+        self.null = empty.certificate.objective / self.weights.sum()
+        self.alphas, self.stride = np.asarray(sequence(empty.alpha_max), dtype=float), 1
+        # With a limit every alpha may take as long as every other, so that all are scored before any is fitted well;
+        # what an alpha leaves is for those that follow. Of a grid on which fits would be too rough to compare some are
+        # tried.
+        n_folds = len(self.counts)
+        self.rounds = ceil(n_folds / min(effective_n_jobs(model.n_jobs), n_folds))
+        if self.folds.left is not None and np.ndim(model.alphas) == 0:
+            most = int(self.folds.left / (self.rounds * ROUGH_SECONDS))
+            self.stride = ceil(len(self.alphas) / max(most, FEWEST))
+            self.alphas = self.alphas[:: self.stride]
+        self.scores, self.fit_times, self.score_times, self.n_neurons = np.full((4, len(self.alphas), n_folds), np.nan)
+        self.tols, self.n_late, self.unfinished = np.full(len(self.alphas), np.nan), 0, False
+        #: The network of a fold at the best alpha so far.
+        self.found: Network | None = None
+
+    @property
+    def n_done(self) -> int:
+        """Number of alphas that all folds have scored."""
+        return int(np.isfinite(self.scores).all(axis=1).sum())
+
+    def walk(self, weighted: bool) -> None:
+        """Fit and score alpha after alpha in all folds, until the grid, the time or the patience ends."""
+        model, walks, rough = self.model, [], 0.0
+        for count in self.counts:
+            share = count @ self.weights / self.weights.sum()
+            part = replace(self.sample, sample_weight=count * self.sample.sample_weight)
+            walks.append(self.single._train(part, alphas=lambda _, s=share: s * self.alphas))
+        # Solvers that limit the threads of BLAS for themselves would, in several threads, leave the limit behind.
+        with threadpool_limits(limits=1, user_api="blas"):
+            for k in range(len(self.alphas)):
+                self.tols[k] = max(model.tol, ROUGH, min(rough, ROUGHEST))
+                fits = self.step(k, walks)
+                if fits is None:
+                    break
+                for i, (fit, seconds) in enumerate(fits):
+                    self.score(k, i, fit, seconds, weighted)
+                self.tell(k)
+                if k == 0 or self.scores[k].mean() > self.scores[:k].mean(axis=1).max():
+                    self.found = fits[0][0].network
+                objectives = [fit.certificate.objective / (c @ self.weights) for (fit, _), c in zip(fits, self.counts)]
+                rough = ROUGH * self.null / max(np.mean(objectives), 1e-300)
+                explained = self.folds.left is None or self.n_neurons[k].any()
+                best = np.argmax(self.scores[: k + 1].mean(axis=1))
+                if explained and np.ndim(model.alphas) == 0 and k - best >= PATIENCE:
+                    break
+        for walk in walks:
+            walk.close()
+
+    def step(self, k: int, walks: list) -> list | None:
+        """The fits of all folds for an alpha, with their seconds; None where an end came first."""
+        left = self.folds.left
+        # The first lists patterns and finds alpha_max.
+        share = 1.0 / (len(self.alphas) - k) if k else max(FIRST_SHARE, 1.0 / len(self.alphas))
+        seconds = None if left is None else share * left / self.rounds
+        for walk in walks:
+            walk.settings = replace(walk.settings, tol=self.tols[k])
+        jobs = Parallel(n_jobs=self.model.n_jobs, require="sharedmem")
+        fits = jobs(delayed(_advance)(walk, seconds) for walk in walks)
+        lost = any(fit is None for fit, _ in fits)
+        self.unfinished = lost or any(fit.result.status in ("time_limit", "interrupted") for fit, _ in fits)
+        cut = lost or any(fit.result.status == "time_limit" for fit, _ in fits)
+        if lost or (k and cut and self.folds.over) or (k and self.budget.interrupted):
+            return None
+        return fits
+
+    def score(self, k: int, i: int, fit: Fit, seconds: float, weighted: bool) -> None:
+        """Keep how well the fit of a fold does on the rows held out."""
+        began, (_, test) = perf_counter(), self.splits[i]
+        X, loss = self.sample.X, self.sample.loss
+        if self.scorer is None:
+            held_out = loss.value(loss.check_target(self.sample.y[test]), fit.network.predict(X[test]))
+            self.scores[k, i] = -np.average(held_out, weights=self.weights[test])
+        else:
+            self.single.network_ = fit.network
+            rows = X[test], self.labels[test], self.sample.sample_weight[test] if weighted else None
+            self.scores[k, i] = _scored(self.scorer, self.single, i, *rows)
+        self.fit_times[k, i], self.score_times[k, i] = seconds, perf_counter() - began
+        self.n_neurons[k, i] = fit.network.n_neurons
+        self.n_late += fit.result.status != "optimal"
+
+    def tell(self, k: int) -> None:
+        """A line on the scores of an alpha, if that is wanted; ValueError where they are no numbers."""
+        if not np.isfinite(self.scores[k]).all():
+            raise ValueError(f"the held-out loss must be finite, got {-self.scores[k]} for the folds.")
+        if self.model.verbose:
+            mean, error = self.scores[k].mean(), _standard_error(self.scores[k])
+            line = (
+                f"alpha {self.alphas[k]:.4g}  score {mean:.6g} +- {error:.2g}  neurons {self.n_neurons[k].mean():.1f}"
+            )
+            print(f"{line}  {perf_counter() - self.start:.1f} s", file=sys.stderr)
+
+    def chosen(self) -> int:
+        """The alpha that is chosen, with the attributes that say why, and a warning where time was short."""
+        model, n_done = self.model, self.n_done
+        best = _choose(self.scores[:n_done], bool(model.one_standard_error))
+        blank = self.folds.left is not None and not self.n_neurons[:n_done].any() and n_done > 1
+        if blank:
+            # Scores that are all those of the constant say nothing.
+            best = int(np.argmin(np.abs(np.log(self.alphas[:n_done] / (AUTO_ALPHA * self.alphas[0])))))
+        if self.n_late or self.unfinished:
+            self.warn(best, blank)
+        model.alphas_, model.best_index_, model.n_splits_ = self.alphas, best, len(self.splits)
+        model.cv_results_ = _results(self.alphas, self.scores, self.fit_times, self.score_times, self.n_neurons)
+        model.best_score_ = float(model.cv_results_["mean_test_score"][best])
+        return best
+
+    def warn(self, best: int, blank: bool) -> None:
+        """What time there was not for."""
+        n_done, n_alphas = self.n_done, len(self.alphas)
+        end = "an interrupt" if self.budget.interrupted else f"max_time={self.model.max_time}"
+        ended = f"; {end} ended the folds after {n_done} of {n_alphas} alphas"
         if blank:
             ended += ", none of which had the time for a neuron: the one that is chosen is a guess"
         elif best == n_done - 1:
             ended += ", and the one that is chosen is the last of these: smaller ones may be better"
-        if stride > 1:
-            ended = f"; one in {stride} of the alphas was tried{ended if n_done < len(alphas) else ''}"
+        if self.stride > 1:
+            ended = f"; one in {self.stride} of the alphas was tried{ended if n_done < n_alphas else ''}"
+        told = self.stride > 1 or blank or (n_done < n_alphas and self.unfinished)
         warnings.warn(
-            f"{late} of {n_done * len(walks)} fits in the folds stopped before their tolerance"
-            f"{ended if stride > 1 or blank or (n_done < len(alphas) and unfinished) else ''}.",
+            f"{self.n_late} of {n_done * len(self.splits)} fits in the folds stopped before their tolerance"
+            f"{ended if told else ''}.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-    model.alphas_, model.best_index_, model.n_splits_ = alphas, best, len(splits)
-    model.cv_results_ = _results(alphas, scores, fit_times, score_times, n_neurons)
-    model.best_score_ = float(model.cv_results_["mean_test_score"][best])
 
-    # The last step of the path is the fit: to its own tolerance, with its proof.
-    single.max_time = budget.left
-    walk = single._train(sample, alphas=lambda _: alphas[: best + 1])
-    path: list[Fit] = []
-    for k in range(best + 1):
-        walk.settings = replace(walk.settings, tol=tols[k])
-        if k == best:
-            _set(single, tol=model.tol, certify=model.certify, verbose=model.verbose)
-            walk.settings = single._settings(walk.task)
-        # Half of the time is for the last step.
-        share = None if k == best or budget.left is None else 0.5 * budget.left / (best - k)
-        fit, _ = _advance(walk, share)
-        if fit is None or (k < best and budget.over):
-            break
-        path.append(fit)
-    if len(path) <= best:
-        # Out of time on the way: one more fit from what a fold has found, which keeps at least what it starts from.
-        _set(single, tol=model.tol, max_time=0.0, init=found if found is not None and found.n_neurons else None)
-        single.alpha = float(alphas[best])
-        path.append(next(single._train(sample)))
-    model.path_ = path_of(path, classes)
-    return path[-1]
+    def last_fit(self, best: int) -> Fit:
+        """The last step of a path over all rows: to its own tolerance, with its proof."""
+        model, single, budget = self.model, self.single, self.budget
+        single.max_time = budget.left
+        walk = single._train(self.sample, alphas=lambda _: self.alphas[: best + 1])
+        path: list[Fit] = []
+        for k in range(best + 1):
+            walk.settings = replace(walk.settings, tol=self.tols[k])
+            if k == best:
+                _set(single, tol=model.tol, certify=model.certify, verbose=model.verbose)
+                walk.settings = single._settings(walk.task)
+            # Half of the time is for the last step.
+            share = None if k == best or budget.left is None else 0.5 * budget.left / (best - k)
+            fit, _ = _advance(walk, share)
+            if fit is None or (k < best and budget.over):
+                break
+            path.append(fit)
+        if len(path) <= best:
+            # Out of time on the way: one more fit from what a fold has found, which keeps at least what it starts from.
+            found = self.found if self.found is not None and self.found.n_neurons else None
+            _set(single, tol=model.tol, max_time=0.0, init=found)
+            single.alpha = float(self.alphas[best])
+            path.append(next(single._train(self.sample)))
+        model.path_ = path_of(path, self.classes)
+        return path[-1]
 
 
 def _set(single, **settings):

@@ -21,6 +21,7 @@ from convexnn.budget import check
 from convexnn.files import read_arrays, replacing
 from convexnn.losses import Loss, get_loss
 from convexnn.neurons.activations import ACTIVATIONS, Activation
+from convexnn.summary import describe
 
 # Unit weight vectors closer than this are one direction: merging them moves predictions by less than rounding
 # amplified a million times.
@@ -618,61 +619,7 @@ class Network:
         87.6 %     +5  0.8 dose + 0.6 age > 1
         12.4 %     -1  -1 age > 0
         """
-        d, k = self.hidden_weights.shape[1], self.n_outputs
-        names = [f"x{i}" for i in range(d)] if feature_names is None else [str(name) for name in feature_names]
-        labels = [f"output {i}" for i in range(k)] if classes is None else [str(label) for label in classes]
-        if len(names) != d:
-            raise ValueError(f"feature_names must have {d} names, one for each feature, got {len(names)}.")
-        if len(labels) != k + (k == 1 and classes is not None):
-            raise ValueError(f"classes must have {max(k, 2)} labels, got {len(labels)}.")
-        if n_active is not None and np.shape(n_active) != (self.n_neurons,):
-            raise ValueError(f"n_active must have shape ({self.n_neurons},), got {np.shape(n_active)}.")
-        if min(max_neurons, max_weights) < 1:
-            raise ValueError(f"max_neurons and max_weights must be at least 1, got {max_neurons} and {max_weights}.")
-
-        def terms(u, digits=2):
-            largest = np.argsort(-np.abs(u), kind="stable")[: min(max_weights, np.count_nonzero(u))]
-            text = "".join(f" {'-' if u[i] < 0 else '+'} {abs(u[i]):.{digits}g} {names[i]}" for i in largest) or " + 0"
-            text = text[3:] if text.startswith(" +") else f"-{text[3:]}"
-            return text if np.count_nonzero(u) == len(largest) else f"{text} + ..."
-
-        def sides(w, b):
-            """u^T x and its offset; without a direction b and 0."""
-            length = np.linalg.norm(w)
-            return (terms(w / length), -b / length + 0.0) if length else (f"{b:.3g}", 0.0)
-
-        below = f"; elsewhere {self.activation.slope:g} times that" if self.activation.slope else ""
-        each = f"each neuron adds slope * (left - right side) where its condition holds{below}:"
-        parts = [sides(w, b) for w, b in zip(self.hidden_weights, self.hidden_biases)]
-        where = [f"{left} > {right:.3g}" for left, right in parts]
-        if self.gate_weights is not None:
-            each = "each neuron adds slope * (...) where its gate is open:"
-            linear = [f"({left} {'-' if right >= 0 else '+'} {abs(right):.3g})" for left, right in parts]
-            gates = [sides(g, h) for g, h in zip(*self.switches)]
-            where = [f"{part} where {left} > {right:.3g}" for part, (left, right) in zip(linear, gates)]
-        order = np.argsort(-self.path_norms, kind="stable")
-        lengths = np.linalg.norm(self.hidden_weights, axis=1)
-        amounts = self.output_weights.reshape(self.n_neurons, k) * np.where(lengths > 0, lengths, 1.0)[:, None]
-        shares = 100 * self.path_norms / (self.path_norms.sum() or 1.0)
-        table = [["share", *([] if n_active is None else ["active"]), *(labels if k > 1 else ["slope"]), "condition"]]
-        for j in order[:max_neurons]:
-            counts = [] if n_active is None else [str(np.asarray(n_active)[j])]
-            slopes = [f"{a:+.3g}" if a else "" for a in amounts[j]]
-            table.append([f"{shares[j]:.3g} %", *counts, *slopes, where[j]])
-        widths = [max(len(cell) for cell in column) for column in zip(*table)]
-        lines = [repr(self)]
-        for i in range(k):
-            of = f" of {labels[i]}" if k > 1 else ""
-            sign = "" if k > 1 or classes is None else f" (a positive sum means {labels[1]})"
-            lines.append(f"constant{of}: {np.broadcast_to(self.output_bias, k)[i]:.4g}{sign}")
-            if self.skip_weights is not None:
-                lines.append(f"linear term{of}: {terms(self.skip_weights.reshape(d, k)[:, i], 4)}")
-        if self.n_neurons:
-            lines.append(each)
-            lines += ["  ".join([*map(str.rjust, row[:-1], widths), row[-1]]) for row in table]
-        if self.n_neurons > max_neurons:
-            lines.append(f"{shares[order[max_neurons:]].sum():.3g} %  {self.n_neurons - max_neurons} more neurons")
-        return "\n".join(lines)
+        return describe(self, n_active, feature_names, classes, max_neurons, max_weights)
 
     @property
     def arrays(self) -> dict[str, Any]:

@@ -431,106 +431,123 @@ def optimal_set(
         hidden_bias = certificate.hidden_bias if hidden_bias is None else hidden_bias
     network = network_from(model, hidden_bias=hidden_bias).balance()
     hidden_bias = network.hidden_bias if hidden_bias is None else hidden_bias
-    fit_intercept = True if fit_intercept is None else fit_intercept
     if not (isinstance(alpha, Real) and np.isfinite(alpha) and alpha > 0):
         raise ValueError(f"alpha must be given, finite and above 0, unless the model has it; got {alpha!r}.")
     if not (isinstance(tol, Real) and 0 < tol < 0.1 and isinstance(max_gap, Real) and max_gap > 0):
         raise ValueError(f"tol must lie between 0 and 0.1, max_gap be above 0, got {tol!r} and {max_gap!r}.")
+    _check_network(network, hidden_bias)
     several = network.n_outputs > 1 or classes is not None
     loss = get_loss(("log_loss" if several else "squared") if loss is None else loss, network.n_outputs)
-    fed = network.output_weights.reshape(network.n_neurons, network.n_outputs) != 0
-    if (fed.sum(axis=1) > 1).any():
-        raise ValueError("model must have neurons that feed one output each, got one that feeds several.")
-    if network.gate_weights is not None and hidden_bias == "free":
-        raise ValueError("hidden_bias must be 'penalized' or 'none' for a gated network, got 'free'.")
+    fit_intercept = True if fit_intercept is None else fit_intercept
     y = _coded(y, classes, network.n_outputs)
-    task = task_of(network, X, y, loss, sample_weight, fit_intercept, hidden_bias)
-    neuron = task.neuron
+    task, alpha = task_of(network, X, y, loss, sample_weight, fit_intercept, hidden_bias), float(alpha)
     if not task.smooth:
         raise ValueError(
             f"loss={loss.name!r} has kinks: neither predictions nor theta need be unique; take a smooth loss."
         )
-    X, listed, scope = task.X, *_listed(model, network, task, patterns)
+    listed, scope = _listed(model, network, task, patterns)
     own = None
     if listed is not None:
-        own = listed.patterns.T[find_patterns(network, task.rows, listed.patterns.T, neuron)]
-    given_cells = Cells.of_network(network, task.rows, neuron, own)
+        own = listed.patterns.T[find_patterns(network, task.rows, listed.patterns.T, task.neuron)]
+    given = Cells.of_network(network, task.rows, task.neuron, own)
     cells, t, pairs, theta, highest, n_patterns = optimal_neurons(
-        task, float(alpha), given_cells, listed, np.random.default_rng(random_state), tol
+        task, alpha, given, listed, np.random.default_rng(random_state), tol
     )
-    bound = task.dual_value(Problem.bare(task, float(alpha)).dual_bound(theta)[1] * (alpha / max(alpha, highest)))
+    bound = task.dual_value(Problem.bare(task, alpha).dual_bound(theta)[1] * (alpha / max(alpha, highest)))
     neurons = unit_neurons(network, task, cells, listed)
-    shape = len(X), network.n_outputs, len(t)
-    phi = neurons.hidden(X)[:, None, :] * neurons.output_weights.reshape(len(t), network.n_outputs).T
-    free, weights = free_terms(task, phi)
-    prices = np.einsum("noj,no->j", phi, theta.reshape(shape[:2])) / alpha
+    phi = neurons.hidden(task.X)[:, None, :] * neurons.output_weights.reshape(len(t), network.n_outputs).T
+    prices = np.einsum("noj,no->j", phi, theta.reshape(phi.shape[:2])) / alpha
     keep = np.flatnonzero((prices >= 1 - tol) | (t > 0))
-    moved = phi + free
-    if network.n_outputs > 1:
-        # The loss sees differences of the outputs only.
-        moved = moved - moved.mean(axis=1, keepdims=True)
-    A = moved.reshape(len(X) * network.n_outputs, len(t))[:, keep]
-    A = np.vstack([A, np.full((1, len(keep)), np.linalg.norm(A, axis=0).max(initial=0.0))])
-    _, singular, axes = np.linalg.svd(A, full_matrices=False)
-    equations = axes[singular > DEPENDENT * singular.max(initial=0.0)]
-    z = phi[:, :, keep] @ t[keep]
-    center = task.best_intercept(z.reshape(theta.shape))
+    moved, weights = free_terms(task, phi)
+    polytope = Polytope(_equations((phi + moved)[:, :, keep]), t[keep])
+    predictions = (phi[:, :, keep] @ t[keep]).reshape(theta.shape)
+    center = task.best_intercept(predictions)
     skip, bias = task.free_weights(center)
-    empty = replace(network.select(slice(0, 0)), output_bias=bias, skip_weights=skip)
     optima = OptimalSet(
-        network=empty,
+        network=replace(network.select(slice(0, 0)), output_bias=bias, skip_weights=skip),
         neurons=neurons.select(keep),
         prices=prices[keep],
-        polytope=Polytope(equations, t[keep]),
+        polytope=polytope,
         theta=theta,
         objective=np.nan,
         relative_gap=np.nan,
         given_gap=np.nan,
         scope=scope,
         n_patterns=n_patterns,
-        alpha=float(alpha),
+        alpha=alpha,
         loss=loss,
         _classes=classes,
         _free=weights[:, :, keep],
     )
-    grade = task.y, float(alpha), loss, task.sample_weight
     refined = optima.network_of(optima.path_norms)
-    objective = refined.objective(X, *grade)
-    gap, given = relative_gap(objective, bound), network.objective(X, *grade)
-    given_gap = relative_gap(given, objective)
-    if given_gap > max_gap:
+    reached, before = (each.objective(task.X, task.y, alpha, loss, task.sample_weight) for each in (refined, network))
+    gaps = dict(relative_gap=relative_gap(reached, bound), given_gap=relative_gap(before, reached))
+    optima = replace(optima, network=refined, objective=reached, **gaps)
+    _check_optimum(optima, task, before, max_gap)
+    _check_unique(optima, task, predictions + center, np.isin(pairs, keep[polytope.live]).all(axis=1))
+    near = polytope.nearest(match(task, given, cells.take(keep)))
+    return replace(optima, network=optima.network_of(near), polytope=Polytope(polytope.equations, near))
+
+
+def _check_network(network: Network, hidden_bias: str) -> None:
+    """ValueError for networks that are no candidates of their own program."""
+    fed = network.output_weights.reshape(network.n_neurons, network.n_outputs) != 0
+    if (fed.sum(axis=1) > 1).any():
+        raise ValueError("model must have neurons that feed one output each, got one that feeds several.")
+    if network.gate_weights is not None and hidden_bias == "free":
+        raise ValueError("hidden_bias must be 'penalized' or 'none' for a gated network, got 'free'.")
+
+
+def _equations(moved: NDArray) -> NDArray:
+    """Orthonormal rows of what path norms must keep: the predictions that neurons make (n_samples, n_outputs, m), with
+    the unpenalised terms that follow, and the sum of the path norms."""
+    if moved.shape[1] > 1:
+        # The loss sees differences of the outputs only.
+        moved = moved - moved.mean(axis=1, keepdims=True)
+    A = moved.reshape(moved.shape[0] * moved.shape[1], moved.shape[2])
+    A = np.vstack([A, np.full((1, A.shape[1]), np.linalg.norm(A, axis=0).max(initial=0.0))])
+    _, singular, axes = np.linalg.svd(A, full_matrices=False)
+    return axes[singular > DEPENDENT * singular.max(initial=0.0)]
+
+
+def _check_optimum(optima: OptimalSet, task: Task, given: float, max_gap: float) -> None:
+    """ValueError unless the given network was nearly optimal, and the optimum was found to the accuracy of rounding."""
+    objective = optima.objective
+    if optima.given_gap > max_gap:
         raise ValueError(
             f"model must be optimal: its objective is {given:.8g}, and {objective:.8g} was reached, a relative gap of "
-            f"{given_gap:.2g}, more than max_gap={max_gap:g}; fit with a smaller tol, check alpha, loss and "
+            f"{optima.given_gap:.2g}, more than max_gap={max_gap:g}; fit with a smaller tol, check alpha, loss and "
             "sample_weight, or take a network that was fitted on these patterns."
         )
-    if gap > NOT_SOLVED and objective > task.negligible:
+    if optima.relative_gap > NOT_SOLVED and objective > task.negligible:
         raise ValueError(
-            f"the optimum was found to a relative gap of {gap:.1e} only, where {NOT_SOLVED:g} is needed to tell which "
-            "neurons are optimal; standardise the features, or take a larger alpha."
+            f"the optimum was found to a relative gap of {optima.relative_gap:.1e} only, where {NOT_SOLVED:g} is "
+            "needed to tell which neurons are optimal; standardise the features, or take a larger alpha."
         )
-    if loss.target != "real" and objective <= task.negligible:
+    if task.loss.target != "real" and objective <= task.negligible:
         raise ValueError(
             "the skip connection separates the classes: the objective falls towards 0 without an optimum; take "
             "skip_connection=False."
         )
-    bent = loss.hessian(task.y, z.reshape(theta.shape) + center).reshape(len(X), -1)
+
+
+def _check_unique(optima: OptimalSet, task: Task, predictions: NDArray, loose: NDArray[np.bool_]) -> None:
+    """ValueError where predictions, or the neurons that reach alpha, are not unique: the set is no polytope then.
+
+    ``loose`` says which pairs of neurons are both optimal that differ by a free bias alone.
+    """
+    bent = task.loss.hessian(task.y, predictions).reshape(len(task.y), -1)
     flat = int(np.count_nonzero(bent.max(axis=1) <= 0))
     if flat:
         raise ValueError(
-            f"loss={loss.name!r} is flat or straight at the predictions of {flat} of {len(X)} samples, which are "
-            "therefore not unique; the optimal set is no polytope of path norms with fixed predictions."
+            f"loss={task.loss.name!r} is flat or straight at the predictions of {flat} of {len(task.y)} samples, which "
+            "are therefore not unique; the optimal set is no polytope of path norms with fixed predictions."
         )
-    live = np.isin(pairs, keep[optima.polytope.live]).all(axis=1)
-    if live.any():
+    if loose.any():
         raise ValueError(
-            f"hidden_bias='free' leaves the bias of {live.sum()} neurons free to move between samples without a change "
-            "of the objective: the optimal networks are no polytope; take hidden_bias='penalized'."
+            f"hidden_bias='free' leaves the bias of {loose.sum()} neurons free to move between samples without a "
+            "change of the objective: the optimal networks are no polytope; take hidden_bias='penalized'."
         )
-    optima = replace(optima, network=refined, objective=objective, relative_gap=gap, given_gap=given_gap)
-    given_norms = match(task, given_cells, cells.take(keep))
-    near = optima.polytope.nearest(given_norms)
-    return replace(optima, network=optima.network_of(near), polytope=Polytope(equations, near))
 
 
 def _coded(y: ArrayLike, classes: NDArray | None, n_outputs: int) -> NDArray:

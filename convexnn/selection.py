@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from convexnn.adaptive import find
 from convexnn.certificate import Certificate
-from convexnn.fits import Fit
+from convexnn.fits import Fit, Sample
 from convexnn.network import Network
 from convexnn.path import estimator_for
 from convexnn.pricing import SPREAD, Effort, no_peaks
@@ -336,96 +336,125 @@ def select_feature_penalty(
     tol, max_fits = _integer("tol", tol, 0), _integer("max_fits", max_fits, 1)
     model = _estimator(loss, solver_tol, options, feature_penalty="it is what is chosen here")
     model.set_params(alpha=alpha)
-    start, max_time = perf_counter(), model.max_time
-    sample = model._coded(X, y, sample_weight)
-    task = model._task_of(sample)
-    members = _members(groups, n_active, sample.X.shape[1])
-    # Levels of each fit, and how many active features each group had more than wanted.
-    tried: list[tuple[dict, dict, Fit]] = []
+    search = _PenaltySearch(model, model._coded(X, y, sample_weight), groups, n_active, tol)
+    try:
+        search.run(max_fits)
+    except KeyboardInterrupt:
+        if not search.tried:
+            raise
+    _warn([tried.fit for tried in search.tried], bool(search.moves()), solver_tol)
+    return search.selection()
 
-    def penalty(levels):
-        mu = np.zeros(sample.X.shape[1])
-        for group, index in members.items():
+
+@dataclass(frozen=True)
+class _Tried:
+    """A fit, the levels of the groups that it had, and how many active features more than wanted each group had."""
+
+    levels: dict
+    more: dict
+    fit: Fit
+
+
+class _PenaltySearch:
+    """The fits so far for penalty weights of groups, and where to go from the last one."""
+
+    def __init__(self, model, sample: Sample, groups: ArrayLike, n_active: Mapping, tol: int):
+        self.model, self.sample, self.n_active, self.tol = model, sample, n_active, tol
+        self.task, self.members = model._task_of(sample), _members(groups, n_active, sample.X.shape[1])
+        self.tried: list[_Tried] = []
+        self.start, self.max_time = perf_counter(), model.max_time
+
+    def penalty(self, levels: dict) -> NDArray:
+        """The penalty weight of each feature, shape (n_features,)."""
+        mu = np.zeros(self.sample.X.shape[1])
+        for group, index in self.members.items():
             mu[index] = levels[group]
         return mu
 
-    def attempt(levels):
+    def run(self, max_fits: int) -> None:
+        """Fit and move on until no group that is wrong can be moved."""
+        # Where all features are wanted no penalty is needed, unless it turns out that one is not used.
+        members, wanted = self.members, self.n_active
+        going = self.attempt({group: 0.0 if wanted[group] == len(index) else 1.0 for group, index in members.items()})
+        moved: Any = None
+        while going and len(self.tried) < max_fits and (following := self.moves()):
+            if len(self.tried) > TOGETHER:
+                # One group until it is right or stuck, then another, which gives the first a new bracket.
+                moved = moved if moved in following else next(iter(following))
+                following = {moved: following[moved]}
+            going = self.attempt(self.tried[-1].levels | following)
+
+    def attempt(self, levels: dict) -> bool:
         """A fit that starts from the last network; False when it ran out of time, and then it does not count."""
-        if max_time is not None:
-            model.set_params(max_time=max(max_time - (perf_counter() - start), 0.0))
-        model.set_params(feature_penalty=penalty(levels), init=tried[-1][2].network if tried else None)
-        fit = next(model._train(sample))
+        model, tried = self.model, self.tried
+        if self.max_time is not None:
+            model.set_params(max_time=max(self.max_time - (perf_counter() - self.start), 0.0))
+        model.set_params(feature_penalty=self.penalty(levels), init=tried[-1].fit.network if tried else None)
+        fit = next(model._train(self.sample))
         if fit.result.status in UNUSABLE and tried:
             return False
         used = fit.network.hidden_weights.any(axis=0)
-        tried.append((levels, {group: int(used[i].sum()) - n_active[group] for group, i in members.items()}, fit))
+        more = {group: int(used[i].sum()) - self.n_active[group] for group, i in self.members.items()}
+        tried.append(_Tried(levels, more, fit))
         return fit.result.status not in UNUSABLE
 
-    def wrong():
-        """Groups of the last fit that do not have their wanted numbers."""
-        return [group for group, more in tried[-1][1].items() if abs(more) > tol]
-
-    def bracket(group, levels):
+    def bracket(self, group: Any, levels: dict) -> tuple[float, float]:
         """Levels of a group with too many (-1: none) and with too few, the other groups having these levels."""
-        same = [(at[group], more[group]) for at, more, _ in tried if at | {group: 0.0} == levels | {group: 0.0}]
+        like = levels | {group: 0.0}
+        same = [(one.levels[group], one.more[group]) for one in self.tried if one.levels | {group: 0.0} == like]
         few = [level for level, more in same if more < 0]
         low = max((level for level, more in same if more > 0 and (not few or level < max(few))), default=-1.0)
         return low, min((level for level in few if level > low), default=np.inf)
 
-    def moves():
+    def moves(self) -> dict:
         """The next levels of the groups that are wrong and can be moved: the order statistic, or halves."""
-        levels, more, fit = tried[-1]
-        guess, found = feature_levels(fit, task) / alpha, {}
-        for group in wrong():
-            low, high = bracket(group, levels)
-            if len(tried) <= TOGETHER:
-                low, high = (levels[group], np.inf) if more[group] > 0 else (-1.0, levels[group])
+        last, found = self.tried[-1], {}
+        guess = feature_levels(last.fit, self.task) / self.model.alpha
+        for group, index in self.members.items():
+            if abs(last.more[group]) <= self.tol:
+                continue
+            low, high = self.bracket(group, last.levels)
+            if len(self.tried) <= TOGETHER:
+                low, high = (last.levels[group], np.inf) if last.more[group] > 0 else (-1.0, last.levels[group])
             if high <= max(low, LEAST) * NARROW:
                 continue
-            aim = _order_statistic(guess[members[group]], np.ones(len(members[group])), n_active[group])
-            if not 1.02 * max(low, 0.0) < aim < high / 1.02 or len(tried) % 3 == 0:
+            aim = _order_statistic(guess[index], np.ones(len(index)), self.n_active[group])
+            if not 1.02 * max(low, 0.0) < aim < high / 1.02 or len(self.tried) % 3 == 0:
                 # Below 0.05 without a lower end: whether it takes any penalty at all.
                 half = np.sqrt(low * high) if low > 0 else 0.5 * high if high > 0.05 else 0.0 if low < 0 else high / 10
                 aim = max(2 * low, 0.1) if high == np.inf else half
             found[group] = float(aim)
         return found
 
-    try:
-        # Where all features are wanted no penalty is needed, unless it turns out that one is not used.
-        going = attempt({group: 0.0 if n_active[group] == len(index) else 1.0 for group, index in members.items()})
-        moved: Any = None
-        while going and len(tried) < max_fits and (following := moves()):
-            if len(tried) > TOGETHER:
-                # One group until it is right or stuck, then another, which gives the first a new bracket.
-                moved = moved if moved in following else next(iter(following))
-                following = {moved: following[moved]}
-            going = attempt(tried[-1][0] | following)
-    except KeyboardInterrupt:
-        if not tried:
-            raise
-    _warn([fit for *_, fit in tried], bool(moves()), solver_tol)
-    misses = [sum(abs(k) for k in more.values() if abs(k) > tol) for _, more, _ in tried]
-    best = int(np.argmin(misses))
-    levels, more, fit = tried[best]
-    return FeatureSelection(
-        levels,
-        penalty(levels),
-        fit.network,
-        fit.certificate,
-        {group: n_active[group] + more[group] for group in members},
-        misses[best] == 0 and fit.result.status not in UNUSABLE,
-        {group: (max(low, 0.0), high) for group in members for low, high in [bracket(group, levels)]},
-        [
-            dict(
-                levels=at,
-                n_active={group: n_active[group] + more[group] for group in members},
-                relative_gap=fit.relative_gap,
-                status=fit.result.status,
-            )
-            for at, more, fit in tried
-        ],
-        getattr(model, "classes_", None),
-    )
+    def selection(self) -> FeatureSelection:
+        """The best of the fits."""
+
+        def counts(one):
+            return {group: self.n_active[group] + one.more[group] for group in self.members}
+
+        misses = [sum(abs(k) for k in one.more.values() if abs(k) > self.tol) for one in self.tried]
+        best = int(np.argmin(misses))
+        chosen = self.tried[best]
+        ends = {group: self.bracket(group, chosen.levels) for group in self.members}
+        return FeatureSelection(
+            chosen.levels,
+            self.penalty(chosen.levels),
+            chosen.fit.network,
+            chosen.fit.certificate,
+            counts(chosen),
+            misses[best] == 0 and chosen.fit.result.status not in UNUSABLE,
+            {group: (max(low, 0.0), high) for group, (low, high) in ends.items()},
+            [
+                dict(
+                    levels=one.levels,
+                    n_active=counts(one),
+                    relative_gap=one.fit.relative_gap,
+                    status=one.fit.result.status,
+                )
+                for one in self.tried
+            ],
+            getattr(self.model, "classes_", None),
+        )
 
 
 def feature_levels(fit: Fit, task: Task) -> NDArray:

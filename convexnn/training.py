@@ -196,21 +196,7 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
     def _check_parameters(self, losses):
         """ValueError that names the parameter, what was expected and what came."""
 
-        def number(name, kind, low, *, strict=False, special=()):
-            value = getattr(self, name)
-            if any(value is s or (isinstance(value, str) and value == s) for s in special):
-                return
-            good = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
-            if not good or value < low or (strict and value == low):
-                what = "an integer" if kind is Integral else "a finite number"
-                extra = "".join(f" or {s!r}" for s in special)
-                raise ValueError(f"{name} must be {what} {'>' if strict else '>='} {low}{extra}, got {value!r}.")
-
-        def choice(name, options):
-            value = getattr(self, name)
-            if not isinstance(value, str) or value not in options:
-                raise ValueError(f"{name} must be one of {sorted(options)}, got {value!r}.")
-
+        number, choice = partial(_check_number, self), partial(_check_choice, self)
         number("alpha", Real, 0, strict=True, special=("auto",))
         number("n_patterns", Integral, 1)
         number("tol", Real, 0)
@@ -220,17 +206,11 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         activation = get_activation(self.activation)
         choice("solver", ["auto", *SOLVERS])
         choice("hidden_bias", HIDDEN_BIASES)
-        if self.hidden_bias == "free":
-            if not activation.cones:
-                raise ValueError(
-                    "hidden_bias='free' needs an activation without gates, got 'gated_relu': without a cone a free "
-                    "bias is a free step function of the gate, and enough of those fit anything."
-                )
-            if not self.fit_intercept:
-                raise ValueError(
-                    "hidden_bias='free' needs fit_intercept=True, got False: a neuron with zero weights and a free "
-                    "bias is a free constant."
-                )
+        if self.hidden_bias == "free" and not activation.cones:
+            raise ValueError(
+                "hidden_bias='free' needs an activation without gates, got 'gated_relu': without a cone a free bias is "
+                "a free step function of the gate, and enough of those fit anything."
+            )
         if not isinstance(self.patterns, Arrangement):
             choice("patterns", LISTINGS)
         for name in ("fit_intercept", "skip_connection", "warm_start"):
@@ -402,3 +382,22 @@ class TwoLayerNetwork(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self.network_.predict(X).astype(np.result_type(X, self._dtype), copy=False)
+
+
+def _check_number(estimator, name, kind, low, *, strict=False, special=()):
+    """ValueError unless a parameter is a number of a kind, at least or above ``low``, or one of special values."""
+    value = getattr(estimator, name)
+    if any(value is s or (isinstance(value, str) and value == s) for s in special):
+        return
+    good = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
+    if not good or value < low or (strict and value == low):
+        what = "an integer" if kind is Integral else "a finite number"
+        extra = "".join(f" or {s!r}" for s in special)
+        raise ValueError(f"{name} must be {what} {'>' if strict else '>='} {low}{extra}, got {value!r}.")
+
+
+def _check_choice(estimator, name, options):
+    """ValueError unless a parameter is one of some names."""
+    value = getattr(estimator, name)
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} must be one of {sorted(options)}, got {value!r}.")

@@ -92,139 +92,177 @@ class Newton:
             )
         with Budget(self.max_time) as budget:
             try:
-                return self._solve(problem, coef_init, budget)
+                first, ended = None, False
+                if not problem.penalty.cones:
+                    first, ended = self._first_iterations(problem, coef_init)
+                return first if first is not None and ended else _Run(self, problem, budget, coef_init, first).solve()
             except STOPS as stop:
                 return untouched(problem, budget.stop(stop))
 
-    def _solve(self, problem: Problem, coef_init: NDArray | None, budget: Budget) -> Result:
-        start = perf_counter()
-        task, design, penalty, alpha = problem.task, problem.design, problem.penalty, problem.alpha
-        first: Result | None = None
-        if not penalty.cones:
-            # At a gap of 0.3 after a quarter of them, the rest would not come near a small tolerance either.
-            few, futile = min(_worth_of_steps(problem), self.max_iter // 2), False
+    def _first_iterations(self, problem: Problem, coef_init: NDArray | None) -> tuple[Result, bool]:
+        """What FISTA reaches in as many iterations as cost about twenty Newton steps, and whether it ends the solve."""
+        # At a gap of 0.3 after a quarter of them, the rest would not come near a small tolerance either.
+        few, futile = min(_worth_of_steps(problem), self.max_iter // 2), False
 
-            def watch(entry):
-                nonlocal futile
-                if self.callback is not None:
-                    self.callback(entry)
-                futile = entry["iteration"] >= few / 4 and entry["relative_gap"] > max(0.3, self.tol)
-                if futile:
-                    raise OutOfTime
+        def watch(entry):
+            nonlocal futile
+            if self.callback is not None:
+                self.callback(entry)
+            futile = entry["iteration"] >= few / 4 and entry["relative_gap"] > max(0.3, self.tol)
+            if futile:
+                raise OutOfTime
 
-            first = Fista(self.tol, few, self.max_time, callback=watch).solve(problem, coef_init)
-            if not futile and first.status != "max_iter":
-                return first
-            coef_init = first.coef
-        V = np.zeros(design.shape) if coef_init is None else coef_init
-        V, warm = penalty.prox(V, 0.0)
-        z = design @ V
-        c = task.best_intercept(z)
-        u = z + c
-        L = task.loss.lipschitz * design.squared_norm(task.sample_weight) or 1.0
-        sigma = (1e3 if V.any() else 1e2) / L
-        if V.any() and _evenly_curved(_weighted(task.sample_weight, task.loss.hessian(task.y, u))):
+        first = Fista(self.tol, few, self.max_time, callback=watch).solve(problem, coef_init)
+        return first, not futile and first.status != "max_iter"
+
+
+class _Run:
+    """One solve: the centre (V, c, sigma) of the subproblem, the best point and the best bound so far.
+
+    ``status`` says how it ended, and is empty until it has.
+    """
+
+    def __init__(
+        self, settings: Newton, problem: Problem, budget: Budget, coef_init: NDArray | None, first: Result | None
+    ):
+        self.settings, self.problem, self.task, self.budget = settings, problem, problem.task, budget
+        spent = 0.0 if first is None else first.history[-1]["seconds"]
+        self.status, self.start, self.stalled, self.gap = "", perf_counter() - spent, 0, np.inf
+        self.point: _Point | None = None
+        task, penalty = problem.task, problem.penalty
+        coef_init = coef_init if first is None else first.coef
+        V = np.zeros(problem.design.shape) if coef_init is None else coef_init
+        self.V, self.warm = penalty.prox(V, 0.0)
+        z = problem.design @ self.V
+        self.c = task.best_intercept(z)
+        self.u = z + self.c
+        self.L = task.loss.lipschitz * problem.design.squared_norm(task.sample_weight) or 1.0
+        self.sigma = (1e3 if self.V.any() else 1e2) / self.L
+        if self.V.any() and _evenly_curved(_weighted(task.sample_weight, task.loss.hessian(task.y, self.u))):
             # From there on the threshold sigma alpha is at least a hundred mean norms of the blocks.
-            sigma = max(sigma, 100.0 * penalty.value(V) / np.count_nonzero(V.any(axis=1)) / alpha)
-        best = (task.loss_value(u) + alpha * penalty.value(V), V, c)
-        dual, theta = -np.inf, task.null_model[1]
-        history: list[dict] = []
-        status, steps, stalled, gap = "max_iter", 0, 0, np.inf
-        point = None
+            total = 100.0 * penalty.value(self.V)
+            self.sigma = max(self.sigma, total / np.count_nonzero(self.V.any(axis=1)) / problem.alpha)
+        self.best = (task.loss_value(self.u) + problem.alpha * penalty.value(self.V), self.V, self.c)
+        self.dual, self.theta = -np.inf, task.null_model[1]
+        self.history: list[dict] = []
+        self.steps = 0
         if first is not None:
-            best = (first.primal, first.coef, first.intercept)
-            dual, theta, history, steps = first.dual, first.theta, first.history, first.n_iter
+            self.best = (first.primal, first.coef, first.intercept)
+            self.dual, self.theta, self.history, self.steps = first.dual, first.theta, first.history, first.n_iter
+
+    def solve(self) -> Result:
+        """Subproblem after subproblem, each centred where the last one ended."""
+        task = self.task
         try:
-            while True:
-                point = _Point(problem, u, V, c, sigma, warm)
-                inner, noisy = 0, False
-                while steps < self.max_iter:
-                    moved = np.vdot(point.U - V, point.U - V) + _free_square(problem, point.c - c)
-                    residual = np.vdot(point.R, point.HR)
-                    flat = residual <= 1e-24 * np.vdot(point.R, point.R) * np.abs(point.H).max()
-                    if flat:
-                        # All samples lie on linear parts of the loss; their theta may have to leave its bounds.
-                        residual = np.vdot(point.R, -point.theta - task.gradient(point.u - point.R))
-                    if residual <= max(0.1 * moved / sigma, 1e-30 * abs(best[0])) or inner >= 50:
-                        break
-                    step = _newton_step(problem, point, sigma)
-                    slope = np.vdot(point.HR, step)
-                    t, following = 1.0, point
-                    while t > 1e-6:
-                        following = _Point(problem, point.u + t * step, V, c, sigma, point.warm)
-                        rounding = 1e-13 * (abs(point.phi) + abs(best[0]))
-                        rise = following.phi - point.phi
-                        if rise <= 1e-4 * t * slope + rounding:
-                            break
-                        # Slopes say little about kinks.
-                        curved = _evenly_curved(following.H) and _evenly_curved(point.H)
-                        t *= _least_of_cubic(slope * t, rise, np.vdot(following.HR, step) * t) if curved else 0.5
-                    steps += 1
-                    inner += 1
-                    # Where phi cannot tell points apart any more, the residual has to fall instead.
-                    blind = not flat and -slope <= 1e-14 * (abs(point.phi) + abs(best[0]))
-                    noisy = t <= 1e-6
-                    if not noisy and blind:
-                        noisy = bool(np.vdot(following.R, following.HR) > 0.5 * residual)
-                    if noisy:
-                        break
-                    point = following
-                    if budget.over:
-                        break
-                V, c, u, warm = point.U, point.c, point.u, point.warm
-                fresh = task.best_intercept(point.z, c)
-                primal = task.loss_value(point.z + fresh) + alpha * penalty.value(V)
-                reached = best[0]
-                if primal < reached:
-                    best = (primal, V, fresh)
-                bound, feasible = problem.dual_bound(-task.gradient(point.z + fresh), warm=warm)
-                if penalty.cones and relative_gap(best[0], max(bound, dual)) > self.tol:
-                    # After the first subproblems of a warm start their own theta may be far nearer. But later it may be
-                    # no better for long, which would look like a stall: it counts where it ends the solve.
-                    own, nearer = problem.dual_bound(point.theta, warm=warm)
-                    if relative_gap(best[0], own) <= self.tol:
-                        bound, feasible = own, nearer
-                if bound > dual:
-                    dual, theta = bound, feasible
-                gap, before = relative_gap(best[0], dual), gap
-                blocks = int(np.count_nonzero(V.any(axis=1)))
-                seconds = perf_counter() - start
-                history.append(
-                    dict(iteration=steps, seconds=seconds, objective=best[0], relative_gap=gap, blocks=blocks)
-                )
-                if self.callback is not None:
-                    self.callback(history[-1])
-                if gap <= self.tol or best[0] <= task.negligible:
-                    status = "optimal"
-                    break
-                if budget.over:
-                    status = budget.status
-                    break
-                if steps >= self.max_iter:
-                    break
-                # At a millionth of the gap each, no number of steps closes it.
-                slow = reached - best[0] <= max(1e-9, 1e-6 * min(gap, 1.0)) * abs(best[0])
-                still = slow and not gap <= 0.9 * before
-                stalled = stalled + 1 if still else 0
-                if stalled >= 12:
-                    status = "stalled"
-                    break
-                if stalled and noisy:
-                    # The residual is a difference of terms of size sigma |A^T theta|: rounding grows with sigma.
-                    sigma /= 30.0
-                else:
-                    few, many = (25, 40) if _evenly_curved(point.H) else (10, 25)
-                    sigma = min(sigma * (10.0 if inner < few else 2.0 if inner < many else 0.5), 1e12 / L)
+            while not self.status:
+                inner, noisy = self.subproblem()
+                self.judge(inner, noisy)
         except STOPS as stop:
-            status = budget.stop(stop)
-            if point is not None:
-                reached = task.loss_value(point.z + point.c) + alpha * penalty.value(point.U)
-                best = min(best, (reached, point.U, point.c), key=lambda found: found[0])
-        if not np.isfinite(dual):
-            theta = np.zeros_like(theta)
-            dual = task.dual_value(theta)
-        primal, coef, intercept = best
-        return Result(coef, intercept, theta, primal, dual, status, STATUSES[status], steps, history)
+            self.status = self.budget.stop(stop)
+            if self.point is not None:
+                reached = self.objective(self.point.U, self.point.z + self.point.c)
+                self.best = min(self.best, (reached, self.point.U, self.point.c), key=lambda found: found[0])
+        if not np.isfinite(self.dual):
+            self.theta = np.zeros_like(self.theta)
+            self.dual = task.dual_value(self.theta)
+        primal, coef, intercept = self.best
+        found = coef, intercept, self.theta, primal, self.dual
+        return Result(*found, self.status, STATUSES[self.status], self.steps, self.history)
+
+    def objective(self, V: NDArray, predictions: NDArray) -> float:
+        """Value of the program at coefficients and their predictions."""
+        return self.task.loss_value(predictions) + self.problem.alpha * self.problem.penalty.value(V)
+
+    def subproblem(self) -> tuple[int, bool]:
+        """Newton steps on the subproblem until its residual is small against the move: how many, and whether rounding
+        stopped them."""
+        V, c, sigma = self.V, self.c, self.sigma
+        self.point = _Point(self.problem, self.u, V, c, sigma, self.warm)
+        for inner in range(self.settings.max_iter - self.steps):
+            point = self.point
+            moved = np.vdot(point.U - V, point.U - V) + _free_square(self.problem, point.c - c)
+            residual = np.vdot(point.R, point.HR)
+            flat = residual <= 1e-24 * np.vdot(point.R, point.R) * np.abs(point.H).max()
+            if flat:
+                # All samples lie on linear parts of the loss; their theta may have to leave its bounds.
+                residual = np.vdot(point.R, -point.theta - self.task.gradient(point.u - point.R))
+            if residual <= max(0.1 * moved / sigma, 1e-30 * abs(self.best[0])) or inner >= 50:
+                return inner, False
+            step = _newton_step(self.problem, point, sigma)
+            following, slope, t = self.along(step)
+            self.steps += 1
+            # Where phi cannot tell points apart any more, the residual has to fall instead.
+            blind = not flat and -slope <= 1e-14 * (abs(point.phi) + abs(self.best[0]))
+            if t <= 1e-6 or (blind and np.vdot(following.R, following.HR) > 0.5 * residual):
+                return inner + 1, True
+            self.point = following
+            if self.budget.over:
+                return inner + 1, False
+        return max(self.settings.max_iter - self.steps, 0), False
+
+    def along(self, step: NDArray) -> tuple[_Point, float, float]:
+        """A point along a step where phi has fallen, the slope of phi at its begin, and the length taken."""
+        point, t = self.point, 1.0
+        assert point is not None
+        following, slope = point, float(np.vdot(point.HR, step))
+        while t > 1e-6:
+            following = _Point(self.problem, point.u + t * step, self.V, self.c, self.sigma, point.warm)
+            rounding = 1e-13 * (abs(point.phi) + abs(self.best[0]))
+            rise = following.phi - point.phi
+            if rise <= 1e-4 * t * slope + rounding:
+                break
+            # Slopes say little about kinks.
+            curved = _evenly_curved(following.H) and _evenly_curved(point.H)
+            t *= _least_of_cubic(slope * t, rise, np.vdot(following.HR, step) * t) if curved else 0.5
+        return following, slope, t
+
+    def judge(self, inner: int, noisy: bool) -> None:
+        """The objective and the bound where a subproblem ended; ends the solve, or sets sigma for the next."""
+        point, task, penalty, tol = self.point, self.task, self.problem.penalty, self.settings.tol
+        assert point is not None
+        self.V, self.c, self.u, self.warm = point.U, point.c, point.u, point.warm
+        fresh = task.best_intercept(point.z, self.c)
+        primal, reached = self.objective(self.V, point.z + fresh), self.best[0]
+        if primal < reached:
+            self.best = (primal, self.V, fresh)
+        bound, feasible = self.problem.dual_bound(-task.gradient(point.z + fresh), warm=self.warm)
+        if penalty.cones and relative_gap(self.best[0], max(bound, self.dual)) > tol:
+            # After the first subproblems of a warm start their own theta may be far nearer. But later it may be no
+            # better for long, which would look like a stall: it counts where it ends the solve.
+            own, nearer = self.problem.dual_bound(point.theta, warm=self.warm)
+            if relative_gap(self.best[0], own) <= tol:
+                bound, feasible = own, nearer
+        if bound > self.dual:
+            self.dual, self.theta = bound, feasible
+        before, self.gap = self.gap, relative_gap(self.best[0], self.dual)
+        self.record()
+        # At a millionth of the gap each, no number of steps closes it.
+        slow = reached - self.best[0] <= max(1e-9, 1e-6 * min(self.gap, 1.0)) * abs(self.best[0])
+        still = slow and not self.gap <= 0.9 * before
+        self.stalled = self.stalled + 1 if still else 0
+        if self.gap <= tol or self.best[0] <= task.negligible:
+            self.status = "optimal"
+        elif self.budget.over:
+            self.status = self.budget.status
+        elif self.steps >= self.settings.max_iter:
+            self.status = "max_iter"
+        elif self.stalled >= 12:
+            self.status = "stalled"
+        elif self.stalled and noisy:
+            # The residual is a difference of terms of size sigma |A^T theta|: rounding grows with sigma.
+            self.sigma /= 30.0
+        else:
+            few, many = (25, 40) if _evenly_curved(point.H) else (10, 25)
+            change = 10.0 if inner < few else 2.0 if inner < many else 0.5
+            self.sigma = min(self.sigma * change, 1e12 / self.L)
+
+    def record(self) -> None:
+        """An entry of the history."""
+        seconds, blocks = perf_counter() - self.start, int(np.count_nonzero(self.V.any(axis=1)))
+        entry = dict(iteration=self.steps, seconds=seconds, objective=self.best[0], relative_gap=self.gap)
+        self.history.append(entry | dict(blocks=blocks))
+        if self.settings.callback is not None:
+            self.settings.callback(self.history[-1])
 
 
 class _Point:
