@@ -10,7 +10,6 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from convexnn.budget import STOPS, Budget, OutOfTime, current
 from convexnn.cells import Cells
@@ -20,6 +19,7 @@ from convexnn.pricing import SPREAD, Effort, Peaks, no_peaks, search
 from convexnn.problem import Problem
 from convexnn.result import STATUSES, Result, relative_gap, untouched
 from convexnn.task import Task
+from convexnn.threads import one_thread
 
 # Rounds of solving and searching.
 MAX_ROUNDS = 500
@@ -82,7 +82,7 @@ class Search:
 
 
 # Products are small here: threads that wait for each other cost up to ten times what they save.
-@threadpool_limits.wrap(limits=1, user_api="blas")
+@one_thread()
 def solve_adaptively(
     task: Task,
     alpha: float,

@@ -18,7 +18,6 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
-from threadpoolctl import threadpool_limits
 
 from convexnn.budget import Budget
 from convexnn.engine import AUTO_ALPHA
@@ -26,6 +25,7 @@ from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.fits import Fit
 from convexnn.network import Network
 from convexnn.path import check_alphas, path_of
+from convexnn.threads import one_thread
 
 #: Fits in the folds stop at a gap of this share of the loss without neurons, ...
 ROUGH = 0.01
@@ -401,7 +401,7 @@ class _Run:
             part = replace(self.sample, sample_weight=count * self.sample.sample_weight)
             walks.append(self.single._train(part, alphas=lambda _, s=share: s * self.alphas))
         # Solvers that limit the threads of BLAS for themselves would, in several threads, leave the limit behind.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_thread():
             for k in range(len(self.alphas)):
                 self.tols[k] = max(model.tol, ROUGH, min(rough, ROUGHEST))
                 fits = self.step(k, walks)

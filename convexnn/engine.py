@@ -145,8 +145,6 @@ class Training:
         if self.ended:
             raise StopIteration
         following = progress = None
-        # Before there is a budget: the data are looked at in any case.
-        _ = self.data
         try:
             # What leaves the range of numbers is judged by what comes of it, which must be finite.
             with self.budget, np.errstate(all="ignore"):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
 from convexnn.arrangements import Arrangement, check_data, count_patterns, enumerate_patterns, patterns_of
 from convexnn.audit import network_from
@@ -23,6 +22,7 @@ from convexnn.problem import Problem
 from convexnn.proofs import MAX_LISTED
 from convexnn.result import relative_gap
 from convexnn.task import Task
+from convexnn.threads import one_thread
 
 # A relative gap above this after all is no optimum.
 NOT_SOLVED = 1e-8
@@ -327,7 +327,7 @@ class OptimalSet:
         return slopes if self.network.skip_weights is None else slopes + np.tensordot(X, self._free[:-1], 1)
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")
+@one_thread()
 def optimal_set(
     model: Any,
     X: ArrayLike,

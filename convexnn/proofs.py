@@ -11,7 +11,6 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
 from convexnn.adaptive import solve_adaptively
 from convexnn.arrangements import Arrangement, count_patterns, rank_of
@@ -36,6 +35,7 @@ from convexnn.prices import Price
 from convexnn.problem import Problem
 from convexnn.relaxation import bound_prices
 from convexnn.solvers import CvxpySolver, Newton
+from convexnn.threads import one_thread
 
 METHODS = ("auto", "enumeration", "branch_and_bound", "sums_of_squares")
 # Patterns up to which "auto" lists them all: some seconds.
@@ -358,7 +358,7 @@ def _by_squares(graded: Graded, theta: NDArray, ball: NDArray, end: float | None
     return max(results, key=lambda result: result[0])[1:]
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")
+@one_thread()
 @np.errstate(all="ignore")
 def certify(
     network: Network,

@@ -385,9 +385,8 @@ def test_repr():
 
 
 def stub_network(weights, biases, gate_weights=None, gate_biases=None):
-    return SimpleNamespace(
-        hidden_weights=weights, hidden_biases=biases, gate_weights=gate_weights, gate_biases=gate_biases
-    )
+    """What the function asks of a network: the hyperplanes where neurons switch."""
+    return SimpleNamespace(switches=(weights, biases) if gate_weights is None else (gate_weights, gate_biases))
 
 
 def test_patterns_of_a_network():

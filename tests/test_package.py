@@ -17,6 +17,7 @@ ORDER = [
     "_version",
     "files",
     "budget",
+    "threads",
     "exact",
     "arrangements",
     "faces",
@@ -76,6 +77,7 @@ ORDER = [
 ONLY = {
     "_version": set(),
     "budget": set(),
+    "threads": set(),
     "exact": {"budget"},
     "arrangements": {"budget"},
     "faces": {"arrangements", "budget", "exact"},
@@ -108,7 +110,7 @@ ONLY = {
     "fusion": {"budget", "cells", "problem"},
     "descent": {"budget", "cells", "pricing", "task"},
     "adaptive": {
-        *("budget", "cells", "descent", "fusion", "penalties", "pricing", "problem", "result", "task"),
+        *("budget", "cells", "descent", "fusion", "penalties", "pricing", "problem", "result", "task", "threads"),
     },
 }
 MODULES = sorted(ROOT.rglob("*.py"))
