@@ -40,6 +40,7 @@ INEXACT = "check_sample_weight_equivalence_on_dense_data"
     ],
     expected_failed_checks=lambda estimator: {INEXACT: "see test_weights_are_repetitions"},
 )
+@pytest.mark.slow
 def test_scikit_learn_checks(estimator, check, monkeypatch):
     # Nor need the search be thorough.
     monkeypatch.setattr(adaptive, "search", lambda *args, **options: search(*args[:3], 50, 10, 1, *args[6:], **options))
@@ -109,6 +110,7 @@ SIZES = {"penalized": [(40, 1), (24, 2), (10, 3)], "none": [(40, 2), (24, 3), (1
 @pytest.mark.parametrize("loss", SMOOTH)
 @pytest.mark.parametrize("hidden_bias", SIZES)
 @pytest.mark.parametrize("seed, fit_intercept, weighted", [(0, True, False), (1, False, True), (2, True, True)])
+@pytest.mark.slow
 def test_optimum_of_the_complete_list(loss, hidden_bias, seed, fit_intercept, weighted):
     n, d = SIZES[hidden_bias][seed]
     X, y = draw(loss, n, d, seed)
@@ -275,6 +277,7 @@ def test_deterministic(loss):
 
 @pytest.mark.parametrize("loss", ["squared", "softmax"])
 @pytest.mark.parametrize("hidden_bias", ["penalized", "none"])
+@pytest.mark.slow
 def test_warm_start(loss, hidden_bias):
     X, y = draw(loss, 25, 2)
     model = make(loss, 0.3, warm_start=True, hidden_bias=hidden_bias, tol=1e-5).fit(X, y)
@@ -479,6 +482,7 @@ class Clumsy(Newton):
 @pytest.mark.parametrize("loss", ["squared", "softmax"])
 @pytest.mark.parametrize("status", ["optimal", "time_limit", "failed", "KeyboardInterrupt"])
 @pytest.mark.parametrize("when", [1, 2])
+@pytest.mark.slow
 def test_the_best_network_is_kept(loss, status, when):
     X, y = draw(loss, 15, 2)
     code, target = coded(loss, y)
@@ -850,6 +854,7 @@ def test_a_known_alpha_max_is_not_searched_again(loss, n_outputs, monkeypatch):
 
 
 @pytest.mark.parametrize("loss, n_outputs", [("squared", 1), ("log_loss", 1), ("softmax", 3)])
+@pytest.mark.slow
 def test_peaks_carry_over(loss, n_outputs):
     """Fits for smaller and smaller alphas, each from the blocks and the peaks of the one before."""
     X, y = draw(loss, 15, 2)

@@ -153,6 +153,7 @@ def test_large_plane_arrangement_and_its_memory():
     assert peak <= 2 * (arrangement.packed.nbytes + arrangement.gates.nbytes) + BATCH_BYTES
 
 
+@pytest.mark.slow
 def test_memory_of_a_deeper_recursion():
     X = np.random.default_rng(1).standard_normal((30, 5))
     tracemalloc.start()

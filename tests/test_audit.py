@@ -267,6 +267,7 @@ def draw_labels(rng, loss, y):
 
 
 @pytest.mark.parametrize("seed", range(180))
+@pytest.mark.slow
 def test_polish_is_never_worse_than_a_random_network(seed):
     rng = np.random.default_rng(seed)
     # Losses with kinks take a conic solver, and time.

@@ -367,6 +367,7 @@ def test_every_suite_is_smoked():
 
 
 @pytest.mark.parametrize("name", suites.SUITES)
+@pytest.mark.slow
 def test_a_small_run(name, tmp_path, monkeypatch, capsys):
     """Without environments: rivals that cannot be had are listed."""
 

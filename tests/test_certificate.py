@@ -81,6 +81,7 @@ def test_the_gradient_of_the_referee():
 
 @pytest.mark.parametrize("task", LOSS)
 @pytest.mark.parametrize("n, d", [(8, 1), (12, 1), (15, 2), (8, 3)])
+@pytest.mark.slow
 def test_no_local_descent_gets_below_the_bound(task, n, d):
     rng = np.random.default_rng([1, n, d])
     X, y = draw_data(rng, task, n, d)

@@ -169,6 +169,7 @@ def test_the_gradient_of_the_referee(loss, hidden_bias):
 
 @pytest.mark.filterwarnings("ignore::convexnn.FeatureScaleWarning")
 @pytest.mark.parametrize("seed", range(32))
+@pytest.mark.slow
 def test_no_network_is_below_the_bound(seed):
     one = Case(seed)
     best = one.best()
@@ -192,6 +193,7 @@ def test_no_network_is_below_the_bound(seed):
 
 @pytest.mark.parametrize("loss", ["squared", "multinomial_log_loss", "absolute", "hinge"])
 @pytest.mark.parametrize("hidden_bias", ["penalized", "free", "none"])
+@pytest.mark.slow
 def test_any_theta_gives_a_valid_bound(loss, hidden_bias):
     one = case(4, loss=loss, hidden_bias=hidden_bias, ratio=0.1, kind="normal")
     best, good = one.objective(one.fit.network_), one.fit.certificate_.theta
@@ -221,6 +223,7 @@ def brute_force_cells(R):
 @pytest.mark.parametrize(
     "hidden_bias, gated", [("penalized", False), ("penalized", True), ("none", False), ("none", True), ("free", False)]
 )
+@pytest.mark.slow
 def test_verify_is_what_numpy_and_nnls_find(loss, hidden_bias, gated):
     rng = np.random.default_rng(2)
     X, n, alpha = rng.standard_normal((7, 2)), 7, 0.15
@@ -370,6 +373,7 @@ def with_evidence(certificate, k, **changes):
 
 
 @pytest.mark.parametrize("method, loss", EVERY)
+@pytest.mark.slow
 def test_every_entry_of_theta_matters(method, loss):
     X, y, certificate = sound(method, loss)
     for place in np.ndindex(certificate.theta.shape):

@@ -159,6 +159,7 @@ def parameters(monkeypatch):
         ("linnerud", "Waist", "20 rows, 3 features", "regression", True),
     ],
 )
+@pytest.mark.slow
 def test_bundled_sets(capsys, data, target, size, task, proof):
     said = run(capsys, "fit", data, *(["--target", target] if target else []), *FAST)
     assert said["data"] == f"{data}: {size}, {task}"
@@ -596,6 +597,7 @@ def test_reader_that_leaves(tmp_path, monkeypatch, size):
 
 @pytest.mark.parametrize("options", [[], ["--hidden-bias", "free"], ["--hidden-bias", "none"], ["--skip-connection"]])
 @pytest.mark.parametrize("target", ["numeric", "text"])
+@pytest.mark.slow
 def test_audit_of_a_fit(capsys, tmp_path, request, target, options):
     """It knows alpha, loss, classes and scaling, and finds the objective that the fit reported."""
     data, model = request.getfixturevalue(target), tmp_path / "m.npz"

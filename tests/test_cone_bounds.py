@@ -58,6 +58,7 @@ def largest(rows, t, patterns, neuron):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_the_bound_is_the_largest_price(kind, seed):
     rows, t, patterns = draw(kind, seed)
     price = largest(rows, t, patterns, KINDS[kind])

@@ -31,6 +31,7 @@ from convexnn import (
         for kind in (ConvexReLURegressorCV, ConvexReLUClassifierCV)
     ]
 )
+@pytest.mark.slow
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
@@ -190,6 +191,7 @@ def test_default_score_is_the_loss_of_training(monkeypatch):
 
 
 @pytest.mark.parametrize("task", ["regressor", "three"])
+@pytest.mark.slow
 def test_threads_change_nothing(task):
     X, y = draw(task, n=24)
     for random_state in (0, np.random.RandomState(5)):

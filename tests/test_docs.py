@@ -84,6 +84,7 @@ PAGES = ["index", "guide/certificate", "guide/options", "guide/choosing_alpha", 
 
 
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.slow
 def test_code_on_pages_runs(page):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
     assert blocks

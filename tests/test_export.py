@@ -672,6 +672,7 @@ PREDICT = {
 
 
 @pytest.mark.parametrize("ending", PREDICT)
+@pytest.mark.slow
 def test_the_printed_lines_load_the_file(capsys, tmp_path, saved, ending):
     if ending == "pt":
         pytest.importorskip("torch")

@@ -70,6 +70,7 @@ def value_of(network, X, y, alpha, mu):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("bias, skip", [(True, False), (False, False), (True, True)])
+@pytest.mark.slow
 def test_all_solvers_reach_the_textbook_optimum(activation, bias, skip):
     X, y = small(1, n=9)
     alpha = 0.2
@@ -119,6 +120,7 @@ def test_kinks_and_classes():
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("patterns", ["exact", "adaptive", "sampled"])
+@pytest.mark.slow
 def test_no_penalty_is_the_plain_fit(activation, patterns):
     if activation == "gated_relu" and patterns == "adaptive":
         return

@@ -107,6 +107,7 @@ def fit(X, y, alpha, loss="squared", **options):
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("loss", ["squared", "huber", "log_loss", "absolute"])
 @pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.slow
 def test_textbook(d, skip, loss, solver):
     if loss == "absolute" and solver != "cvxpy":
         pytest.skip("a loss with kinks")

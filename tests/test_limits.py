@@ -87,6 +87,7 @@ FITS = {
 
 
 @pytest.mark.parametrize("name", FITS)
+@pytest.mark.slow
 def test_a_fit_ends_in_time(name):
     (n, d), options = FITS[name]
     (X, y), limit = made(n, d), 0.5
@@ -164,6 +165,7 @@ def test_pruning_many_neurons_of_few_rows():
     assert np.allclose(phi @ scale, phi.sum(axis=1), atol=1e-9 * np.abs(phi).sum())
 
 
+@pytest.mark.slow
 def test_cross_validation_in_a_hurry_still_chooses():
     X, y = made(600, 8)
     with warnings.catch_warnings(record=True) as caught:
@@ -179,6 +181,7 @@ def test_cross_validation_in_a_hurry_still_chooses():
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that interrupts")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ["fit", "classes", "sampled", "skip", "audit", "certify", "path", "cv"])
+@pytest.mark.slow
 def test_an_interrupt_at_any_moment_keeps_what_there_is(name):
     X, y = made(200, 4)
     network = Network(np.eye(4), np.zeros(4), np.ones(4), 0.0)

@@ -216,6 +216,7 @@ def hard_problem(rng, family, loss, activation, make_target, ratio=0.05):
 @pytest.mark.parametrize("family", HARD)
 @pytest.mark.parametrize("loss", SMOOTH)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.slow
 def test_data_that_are_hard_for_linear_algebra(family, loss, activation, make_target):
     for seed, ratio in enumerate((0.3, 0.01)):
         problem = hard_problem(np.random.default_rng(seed), family, loss, activation, make_target, ratio)

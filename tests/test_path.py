@@ -103,6 +103,7 @@ def test_textbook(loss, activation, textbook):
 
 @pytest.mark.parametrize("hidden_bias, skip", [("penalized", False), ("free", False), ("none", True)])
 @pytest.mark.parametrize("loss", SMOOTH)
+@pytest.mark.slow
 def test_single_fits(loss, hidden_bias, skip):
     X, y = draw(loss, 14)
     weights = np.random.default_rng(2).uniform(0.3, 2.0, 14)
