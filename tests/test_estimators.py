@@ -44,8 +44,8 @@ PAIRS += [("gated_relu", "newton"), ("leaky_relu", "newton"), ("absolute", "fist
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # the checks set max_iter=5
 @parametrize_with_checks(
     [
-        # Enough accuracy for the checks on the score, and quick; an interior point pays for every pattern. Searches have
-        # checks of their own, in test_adaptive.py.
+        # Enough accuracy for the checks on the score, and quick; an interior point pays for every pattern. Searches
+        # over all patterns have checks of their own, in test_adaptive.py.
         kind(
             activation=activation,
             patterns="sampled",
