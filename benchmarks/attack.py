@@ -40,10 +40,15 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks.oracle import CLASSES, PRECISION, REAL, SIGNS, Descent, Oracle, Setting, exact
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, certify
-from convexnn.certificate import Enumeration
-from convexnn.graded import Graded, task_of
+from convexnn import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    Network,
+    certify,
+)
 from convexnn.losses import LOSSES
+from convexnn.proofs.certificate import Enumeration
+from convexnn.proofs.graded import Graded, task_of
 from convexnn.univariate import ReLUSplineRegressor
 
 #: By how much of an objective a bound may be above it, beside rounding.

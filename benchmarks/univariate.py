@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from convexnn import ReLUSplineRegressor, ReLUSplineRegressorCV, spline_path
 from convexnn.losses import Huber, Squared
-from convexnn.result import relative_gap
+from convexnn.program.result import relative_gap
 from convexnn.univariate import Line, fit_spline
 
 SHARES = (0.1, 0.01, 1e-3, 1e-4)

@@ -22,18 +22,18 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from convexnn.audit import audit, network_in
-from convexnn.cross_validation import ConvexReLUClassifierCV, ConvexReLURegressorCV
-from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.analysis.audit import audit, network_in
+from convexnn.estimators.cross_validation import ConvexReLUClassifierCV, ConvexReLURegressorCV
+from convexnn.estimators.feature_scales import FeatureScaleWarning
+from convexnn.estimators.networks import ConvexReLUClassifier, ConvexReLURegressor
+from convexnn.estimators.path import relu_path
 from convexnn.export import PROBABILISTIC, save_safetensors, to_onnx, to_sklearn, to_torch
-from convexnn.feature_scales import FeatureScaleWarning
 from convexnn.files import check_writable, read_arrays, replacing
 from convexnn.fits import how_it_ended
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
 from convexnn.neurons.activations import ACTIVATIONS
-from convexnn.path import relu_path
-from convexnn.result import relative_gap
+from convexnn.program.result import relative_gap
 from convexnn.solvers import SOLVERS
 
 #: File extension of each format of ``export``.

@@ -16,21 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from convexnn.adaptive import least_alpha_max, search_alpha_max, solve_adaptively
 from convexnn.arrangements import Arrangement, patterns_of
 from convexnn.budget import STOPS, Budget, OutOfTime, current
-from convexnn.cells import Cells
-from convexnn.certificate import Certificate
-from convexnn.conversion import coef_of, find_patterns
 from convexnn.fits import Fit, Prepared, Sample, best_network, solve_without
-from convexnn.graded import Graded
 from convexnn.listing import Listing
 from convexnn.network import Network
-from convexnn.pricing import no_peaks
-from convexnn.problem import Problem
-from convexnn.proofs import certify_listed, is_quick, prove, proved
-from convexnn.result import STATUSES, Result, relative_gap, untouched
-from convexnn.task import Task
+from convexnn.program.cells import Cells
+from convexnn.program.conversion import coef_of, find_patterns
+from convexnn.program.problem import Problem
+from convexnn.program.result import STATUSES, Result, relative_gap, untouched
+from convexnn.program.task import Task
+from convexnn.proofs.certificate import Certificate
+from convexnn.proofs.graded import Graded
+from convexnn.proofs.prove import certify_listed, is_quick, prove, proved
+from convexnn.search.column_generation import least_alpha_max, search_alpha_max, solve_adaptively
+from convexnn.search.pricing import no_peaks
 
 #: certify="auto" looks at this many cones for each output and sign: a second or so.
 AUTO_CONES = 5_000

@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from convexnn._version import __version__
-from convexnn.certificate import Certificate
 from convexnn.files import replacing
 from convexnn.losses import Loss, get_loss
 from convexnn.network import Network
 from convexnn.neurons.activations import Activation
+from convexnn.proofs.certificate import Certificate
 
 PROBABILISTIC = ("log_loss", "multinomial_log_loss")
 #: What a certificate says of a fit, beside its text.

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from convexnn.arrangements import Arrangement, count_patterns, rank_of
 from convexnn.budget import OutOfTime, affordable, current
-from convexnn.certificate import Certificate
-from convexnn.conversion import network_of
-from convexnn.graded import Graded
 from convexnn.losses import Loss
 from convexnn.network import Network
-from convexnn.problem import Problem
-from convexnn.result import STATUSES, Result
-from convexnn.task import Task
-from convexnn.units import Units, without_dust
+from convexnn.program.conversion import network_of
+from convexnn.program.problem import Problem
+from convexnn.program.result import STATUSES, Result
+from convexnn.program.task import Task
+from convexnn.program.units import Units, without_dust
+from convexnn.proofs.certificate import Certificate
+from convexnn.proofs.graded import Graded
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from typing import Protocol
 from convexnn.arrangements import Arrangement, enumerate_patterns, sample_patterns
 from convexnn.faces import with_faces
 from convexnn.fits import Prepared, least_count
+from convexnn.program.task import Task
 from convexnn.solvers import Newton
-from convexnn.task import Task
 
 
 class Listing(Protocol):

@@ -4,18 +4,30 @@ import inspect
 
 from convexnn import export
 from convexnn.losses import LOSSES
-from convexnn.penalties import PENALTIES
+from convexnn.neurons.penalties import PENALTIES
 from convexnn.solvers import SOLVERS
 
 #: Title, one sentence, and the modules of convexnn whose public names belong there.
 GROUPS = [
-    ("Estimators", "scikit-learn's contract: fit, predict, certificate.", ["estimators", "training", "feature_scales"]),
+    (
+        "Estimators",
+        "scikit-learn's contract: fit, predict, certificate.",
+        ["estimators.networks", "estimators.base", "estimators.feature_scales"],
+    ),
     ("One feature", "Networks as linear splines; see :doc:`../guide/one_feature`.", ["univariate"]),
-    ("Paths and the choice of alpha", "Many alphas at once.", ["path", "cross_validation", "selection"]),
-    ("Networks and results", "What a fit leaves behind.", ["network", "radon", "result"]),
-    ("Certificates", "How far a network is from the best one.", ["certificate", "proofs", "scenario"]),
-    ("All optimal networks", "The polytope that they form; see :doc:`../guide/sparsity`.", ["optimal_set"]),
-    ("Networks trained elsewhere", "Conversion, better networks, and the report.", ["audit"]),
+    (
+        "Paths and the choice of alpha",
+        "Many alphas at once.",
+        ["estimators.path", "estimators.cross_validation", "estimators.selection"],
+    ),
+    ("Networks and results", "What a fit leaves behind.", ["network", "analysis.radon", "program.result"]),
+    (
+        "Certificates",
+        "How far a network is from the best one.",
+        ["proofs.certificate", "proofs.prove", "analysis.scenario"],
+    ),
+    ("All optimal networks", "The polytope that they form; see :doc:`../guide/sparsity`.", ["analysis.optimal_set"]),
+    ("Networks trained elsewhere", "Conversion, better networks, and the report.", ["analysis.audit"]),
     ("Activation patterns", "The cells of the data's hyperplanes.", ["arrangements"]),
     ("Displays", "Pictures (they need matplotlib).", ["plots"]),
 ]
@@ -33,7 +45,7 @@ LISTED = [
         ],
     ),
     ("Losses", "``convexnn.losses.LOSSES``; see :doc:`../extend/loss`.", "losses", LOSSES, ["Loss", "get_loss"]),
-    ("Penalties", "``convexnn.penalties.PENALTIES``.", "penalties", PENALTIES, ["Penalty"]),
+    ("Penalties", "``convexnn.neurons.penalties.PENALTIES``.", "neurons.penalties", PENALTIES, ["Penalty"]),
     (
         "Activations",
         "``convexnn.neurons.activations.ACTIVATIONS``; see :doc:`../extend/activation`.",
@@ -42,7 +54,7 @@ LISTED = [
         ["Activation", "ReLU", "LeakyReLU", "Absolute", "GatedReLU", "get_activation"],
     ),
     ("Neurons", "What all neurons of a network have in common.", "neurons.neuron", {}, ["Neuron"]),
-    ("Prices", "What searches find and proofs bound.", "prices", {}, ["Price"]),
+    ("Prices", "What searches find and proofs bound.", "search.prices", {}, ["Price"]),
     ("Solvers", "``convexnn.solvers.SOLVERS``; see :doc:`../extend/solver`.", "solvers", SOLVERS, []),
     (
         "Below the estimators for one feature",
@@ -51,14 +63,14 @@ LISTED = [
         {},
         ["Line", "Spline", "fit_spline", "NarrowNetwork", "NarrowFit", "fit_narrow", "narrow_dictionary"],
     ),
-    ("The training problem", "What every problem over it shares.", "task", {}, ["Task"]),
-    ("The program", "What solvers and losses meet in.", "problem", {}, ["Problem"]),
-    ("Its linear map", "Where coefficients meet the data.", "design", {}, ["Design"]),
+    ("The training problem", "What every problem over it shares.", "program.task", {}, ["Task"]),
+    ("The program", "What solvers and losses meet in.", "program.problem", {}, ["Problem"]),
+    ("Its linear map", "Where coefficients meet the data.", "program.design", {}, ["Design"]),
 ]
 
 
 def group_of(module):
-    """Title of the group of a module such as "convexnn.audit", None when no group has it."""
+    """Title of the group of a module such as "convexnn.analysis.audit", None when no group has it."""
     parts = module.split(".")
     return next((title for title, _, modules in GROUPS if parts[1] in modules), None)
 

@@ -8,10 +8,10 @@ import pytest
 from programs import program
 from threadpoolctl import threadpool_limits
 
-from convexnn.design import Design
 from convexnn.losses import LOSSES
 from convexnn.neurons.activations import ACTIVATIONS
-from convexnn.penalties import ConeGroupLasso, GroupLasso
+from convexnn.neurons.penalties import ConeGroupLasso, GroupLasso
+from convexnn.program.design import Design
 
 # The problems are small and the tests run in parallel: more threads would only wait for each other.
 threadpool_limits(1)

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from convexnn.conversion import network_of
 from convexnn.neurons.activations import ACTIVATIONS
 from convexnn.neurons.neuron import Neuron
-from convexnn.problem import Problem
-from convexnn.task import Task
+from convexnn.program.conversion import network_of
+from convexnn.program.problem import Problem
+from convexnn.program.task import Task
 
 
 def task_of_rows(

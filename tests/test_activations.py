@@ -7,10 +7,10 @@ import pytest
 from programs import listing, to_network
 
 from convexnn.arrangements import Arrangement, enumerate_patterns, patterns_of, sample_patterns
-from convexnn.conversion import coef_of
 from convexnn.losses import LOSSES
 from convexnn.network import Network
 from convexnn.neurons.activations import ACTIVATIONS, LeakyReLU
+from convexnn.program.conversion import coef_of
 
 HIDDEN_BIAS = ["penalized", "none"]
 

@@ -9,19 +9,19 @@ from programs import program, task_of_rows, to_network
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import convexnn.adaptive as adaptive
+import convexnn.search.column_generation as adaptive
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
-from convexnn.adaptive import search_alpha_max, solve_adaptively
 from convexnn.arrangements import enumerate_patterns
-from convexnn.cells import Cells
-from convexnn.descent import descend
-from convexnn.design import Design
 from convexnn.losses import LOSSES, get_loss
 from convexnn.network import Network
 from convexnn.neurons.neuron import Neuron
-from convexnn.penalties import ConeGroupLasso
-from convexnn.pricing import no_peaks, search
-from convexnn.problem import Problem
+from convexnn.neurons.penalties import ConeGroupLasso
+from convexnn.program.cells import Cells
+from convexnn.program.design import Design
+from convexnn.program.problem import Problem
+from convexnn.search.column_generation import search_alpha_max, solve_adaptively
+from convexnn.search.descent import descend
+from convexnn.search.pricing import no_peaks, search
 from convexnn.solvers import SOLVERS, Newton
 
 KINDS = {"regressor": ConvexReLURegressor, "classifier": ConvexReLUClassifier}

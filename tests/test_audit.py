@@ -13,7 +13,15 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from convexnn import Certificate, ConvexReLUClassifier, ConvexReLURegressor, Network, audit, network_from, polish
+from convexnn import (
+    Certificate,
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    Network,
+    audit,
+    network_from,
+    polish,
+)
 from convexnn.losses import LOSSES
 
 LOSS_NAMES = sorted(LOSSES)
@@ -426,7 +434,7 @@ def stub(bound, seen=None, scope="global"):
 def test_the_proof_is_about_the_same_problem(monkeypatch, name):
     """What certify gets: the best network, the samples that count, their coded targets, and all settings."""
     seen = []
-    monkeypatch.setattr("convexnn.proofs.certify", stub(-1.0, seen))
+    monkeypatch.setattr("convexnn.proofs.prove.certify", stub(-1.0, seen))
     rng = np.random.default_rng(9)
     X, y, _ = draw(rng)
     kind = name if name in KINDS else "penalized"
@@ -448,7 +456,7 @@ def test_the_proof_is_about_the_same_problem(monkeypatch, name):
 def test_neurons_that_feed_several_outputs(monkeypatch):
     """Their bound is that of separate neurons at alpha / sqrt(3)."""
     seen = []
-    monkeypatch.setattr("convexnn.proofs.certify", stub(1.0, seen))
+    monkeypatch.setattr("convexnn.proofs.prove.certify", stub(1.0, seen))
     rng = np.random.default_rng(10)
     X, _, labels = draw(rng)
     shared = mlp(MLPClassifier, X, labels, alpha=1.0, max_iter=3000)
@@ -474,7 +482,7 @@ def test_neurons_that_feed_several_outputs(monkeypatch):
     ],
 )
 def test_the_verdict_claims_what_is_proved(monkeypatch, bound, scope, words, absent):
-    monkeypatch.setattr("convexnn.proofs.certify", stub(bound, scope=scope))
+    monkeypatch.setattr("convexnn.proofs.prove.certify", stub(bound, scope=scope))
     rng = np.random.default_rng(11)
     X, y, _ = draw(rng)
     network = random_network(rng)
@@ -503,7 +511,7 @@ def test_percentages_are_rounded_to_the_safe_side(monkeypatch):
         network = random_network(np.random.default_rng(seed))
         best = audit(network, X, y, 0.5, certify=False).polished_objective
         bound = best * (1 - 10.0 ** -np.random.default_rng(seed).uniform(0.1, 5))
-        monkeypatch.setattr("convexnn.proofs.certify", stub(bound))
+        monkeypatch.setattr("convexnn.proofs.prove.certify", stub(bound))
         report = audit(network, X, y, 0.5)
         least, most = percentages(report.verdict)
         exact_least, exact_most = 100 * (report.objective / best - 1), 100 * (report.objective / bound - 1)
@@ -536,7 +544,7 @@ def test_improving_goes_beyond_the_patterns():
 
 def test_the_hidden_bias_that_an_audit_takes(monkeypatch):
     seen = []
-    monkeypatch.setattr("convexnn.proofs.certify", stub(1.0, seen))
+    monkeypatch.setattr("convexnn.proofs.prove.certify", stub(1.0, seen))
     X, y, _ = draw(np.random.default_rng(15))
     models = [
         (mlp(MLPRegressor, X, y), "free"),
@@ -589,7 +597,7 @@ def test_labels_and_losses():
 
 def test_time_is_shared(monkeypatch):
     seen = []
-    monkeypatch.setattr("convexnn.proofs.certify", stub(1.0, seen))
+    monkeypatch.setattr("convexnn.proofs.prove.certify", stub(1.0, seen))
     X, y, _ = draw(np.random.default_rng(17))
     audit(random_network(np.random.default_rng(17)), X, y, 0.01, improve=True, max_time=0.0)
     assert seen[0][3]["max_time"] == 0.0

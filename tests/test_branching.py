@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexnn import branching, enumerate_patterns
-from convexnn.branching import bound_price
-from convexnn.prices import Price
-from convexnn.pricing import no_peaks, search
+from convexnn import enumerate_patterns
+from convexnn.proofs import branching
+from convexnn.proofs.branching import bound_price
+from convexnn.search.prices import Price
+from convexnn.search.pricing import no_peaks, search
 
 KINDS = ("normal", "integer", "scales", "duplicates", "dependent", "zeros")
 

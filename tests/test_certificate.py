@@ -8,13 +8,19 @@ from programs import listing
 from scipy.optimize import linprog, minimize, nnls
 from scipy.special import expit, logsumexp, softmax, xlogy
 
-from convexnn import Arrangement, ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns, faces
-from convexnn.certificate import Certificate
-from convexnn.graded import Graded, task_of
+from convexnn import (
+    Arrangement,
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    enumerate_patterns,
+    faces,
+)
 from convexnn.losses import LogLoss, Squared
 from convexnn.network import Network
 from convexnn.neurons.activations import ACTIVATIONS
-from convexnn.proofs import certify_listed
+from convexnn.proofs.certificate import Certificate
+from convexnn.proofs.graded import Graded, task_of
+from convexnn.proofs.prove import certify_listed
 
 N_RUNS = 50
 LOSS = {"squared": "squared", "log_loss": "log_loss", "softmax": "log_loss"}

@@ -16,20 +16,19 @@ from convexnn import (
     ConvexReLUClassifier,
     ConvexReLURegressor,
     Network,
-    branching,
     budget,
     certify,
-    relaxation,
     scenario_bound,
 )
-from convexnn import adaptive as column_generation
-from convexnn.certificate import Enumeration
-from convexnn.graded import Graded, task_of
 from convexnn.losses import LOSSES
 from convexnn.neurons.activations import ACTIVATIONS
-from convexnn.prices import Price
-from convexnn.pricing import no_peaks, search
-from convexnn.proofs import METHODS
+from convexnn.proofs import branching, relaxation
+from convexnn.proofs.certificate import Enumeration
+from convexnn.proofs.graded import Graded, task_of
+from convexnn.proofs.prove import METHODS
+from convexnn.search import column_generation
+from convexnn.search.prices import Price
+from convexnn.search.pricing import no_peaks, search
 
 SMOOTH = ("squared", "huber", "log_loss", "squared_hinge", "multinomial_log_loss")
 KINKS = ("absolute", "quantile", "hinge")
@@ -610,7 +609,7 @@ def small(n=10, d=2):
 )
 def test_bad_arguments(options, words, monkeypatch):
     # They are refused before the search, which may take its third of the time.
-    monkeypatch.setattr("convexnn.proofs.solve_adaptively", None)
+    monkeypatch.setattr("convexnn.proofs.prove.solve_adaptively", None)
     network, X, y = small()
     options = dict(alpha=0.1, X=X, y=y) | options
     with pytest.raises(ValueError, match=words):

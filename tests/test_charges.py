@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from convexnn.charges import bound_charged_price, highest_price
-from convexnn.prices import Price
+from convexnn.proofs.charges import bound_charged_price, highest_price
+from convexnn.search.prices import Price
 
 
 def draw(seed, n=15):

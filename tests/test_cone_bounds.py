@@ -6,10 +6,11 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from convexnn import cone_bounds, enumerate_patterns
-from convexnn.cone_bounds import bound_over_cones
+from convexnn import enumerate_patterns
 from convexnn.neurons.activations import ACTIVATIONS, Activation
 from convexnn.neurons.neuron import Neuron
+from convexnn.proofs import cone_bounds
+from convexnn.proofs.cone_bounds import bound_over_cones
 
 MU = np.array([0.3, 1.0, 0.0])
 RELU, LEAKY, ABSOLUTE, GATED = (ACTIVATIONS[name] for name in ("relu", "leaky_relu", "absolute", "gated_relu"))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexnn import cones
-from convexnn.cones import project_onto_cones
+from convexnn.cones import project as cones
+from convexnn.cones.project import project_onto_cones
 
 
 def unit(X):

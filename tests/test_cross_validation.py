@@ -60,8 +60,8 @@ def make(task, **options):
 @pytest.mark.parametrize("task", SINGLE)
 def test_scores_of_cold_fits(task, scoring, monkeypatch):
     """Each fold and alpha by a fit of its own: alpha times the share of the rows, and cross_val_score."""
-    monkeypatch.setattr("convexnn.cross_validation.ROUGH", 1e-6)
-    monkeypatch.setattr("convexnn.cross_validation.ROUGHEST", 1e-6)
+    monkeypatch.setattr("convexnn.estimators.cross_validation.ROUGH", 1e-6)
+    monkeypatch.setattr("convexnn.estimators.cross_validation.ROUGHEST", 1e-6)
     X, y = draw(task)
     cv = KFold(3) if task == "regressor" else StratifiedKFold(3, shuffle=True, random_state=1)
     given = {None: None, "given": "r2" if task == "regressor" else "accuracy"}[scoring]
@@ -173,8 +173,8 @@ def test_weights_are_repetitions(patterns, scoring):
 
 def test_default_score_is_the_loss_of_training(monkeypatch):
     """With class weights, and where a fold's test rows hold one class only."""
-    monkeypatch.setattr("convexnn.cross_validation.ROUGH", 1e-8)
-    monkeypatch.setattr("convexnn.cross_validation.ROUGHEST", 1e-8)
+    monkeypatch.setattr("convexnn.estimators.cross_validation.ROUGH", 1e-8)
+    monkeypatch.setattr("convexnn.estimators.cross_validation.ROUGHEST", 1e-8)
     X, y = draw("binary", n=30)
     order = np.argsort(y, kind="stable")
     X, y = X[order], y[order]

@@ -25,11 +25,11 @@ from convexnn import (
     relu_path,
     sample_patterns,
 )
-from convexnn.design import Design
-from convexnn.feature_scales import UNEVEN, scale_factor
+from convexnn.estimators.feature_scales import UNEVEN, scale_factor
 from convexnn.losses import LOSSES, Huber
 from convexnn.neurons.activations import ACTIVATIONS
-from convexnn.result import STATUSES
+from convexnn.program.design import Design
+from convexnn.program.result import STATUSES
 from convexnn.solvers import SOLVERS
 
 KINDS = {"regressor": ConvexReLURegressor, "classifier": ConvexReLUClassifier}

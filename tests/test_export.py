@@ -22,7 +22,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import convexnn
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, certify, cli, network_from
+from convexnn import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    Network,
+    certify,
+    cli,
+    network_from,
+)
 from convexnn.export import load_safetensors, save_safetensors, to_onnx, to_sklearn, to_torch
 from convexnn.losses import LOSSES, Huber, Quantile
 

@@ -11,15 +11,23 @@ from sklearn.base import clone
 from sklearn.feature_selection import SelectFromModel
 from sklearn.pipeline import make_pipeline
 
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, audit, certify, enumerate_patterns, polish
-from convexnn import descent as descent_module
-from convexnn.adaptive import find, search_alpha_max
-from convexnn.descent import descend
+from convexnn import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    Network,
+    audit,
+    certify,
+    enumerate_patterns,
+    polish,
+)
 from convexnn.losses import LOSSES
 from convexnn.neurons.activations import ACTIVATIONS
 from convexnn.neurons.neuron import Neuron
-from convexnn.pricing import Effort, ascend, no_peaks
-from convexnn.problem import Problem
+from convexnn.program.problem import Problem
+from convexnn.search import descent as descent_module
+from convexnn.search.column_generation import find, search_alpha_max
+from convexnn.search.descent import descend
+from convexnn.search.pricing import Effort, ascend, no_peaks
 from convexnn.solvers import SOLVERS
 
 TIGHT = dict(solver="CLARABEL", tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)

@@ -8,10 +8,15 @@ import pytest
 from programs import listing
 from scipy.optimize import minimize
 
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, enumerate_patterns
-from convexnn.free_cones import minimise, shrink
+from convexnn import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    Network,
+    enumerate_patterns,
+)
+from convexnn.cones.free import minimise, shrink
 from convexnn.losses import LOSSES
-from convexnn.penalties import FreeBiasConeGroupLasso
+from convexnn.neurons.penalties import FreeBiasConeGroupLasso
 from convexnn.solvers import SOLVERS, Newton
 
 TIGHT = dict(solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)

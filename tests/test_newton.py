@@ -7,11 +7,11 @@ import pytest
 from programs import changed, program
 from scipy.linalg import null_space
 
-from convexnn.design import Design
 from convexnn.losses import LOSSES, Huber
 from convexnn.neurons.activations import ACTIVATIONS
-from convexnn.penalties import ConeGroupLasso, GroupLasso
-from convexnn.result import STATUSES
+from convexnn.neurons.penalties import ConeGroupLasso, GroupLasso
+from convexnn.program.design import Design
+from convexnn.program.result import STATUSES
 from convexnn.solvers import Newton, newton
 
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from programs import changed
 
-from convexnn.design import Design
 from convexnn.losses import LOSSES
+from convexnn.program.design import Design
 from convexnn.solvers import Fista, Newton, newton
 
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from convexnn.analysis.optimal_neurons import optimal_neurons
 from convexnn.arrangements import enumerate_patterns
-from convexnn.cells import Cells
-from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
-from convexnn.graded import task_of
+from convexnn.estimators.networks import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.losses import get_loss
-from convexnn.optimal_neurons import optimal_neurons
+from convexnn.program.cells import Cells
+from convexnn.proofs.graded import task_of
 
 X = np.array([-2.0, -1.0, -0.4, 0.3, 1.0, 1.7])[:, None]
 y = np.array([1.0, -0.5, 0.4, 0.2, -0.8, 1.5])

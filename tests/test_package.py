@@ -21,55 +21,54 @@ ORDER = [
     "exact",
     "arrangements",
     "faces",
-    "cones",
-    "scenario",
-    "free_cones",
-    "sparse_cones",
+    "cones.project",
+    "analysis.scenario",
+    "cones.free",
+    "cones.sparse",
     "losses",
-    "penalties",
     "neurons",
-    "cone_bounds",
+    "proofs.cone_bounds",
     "summary",
     "network",
-    "radon",
-    "spans",
-    "design",
-    "cells",
-    "task",
-    "problem",
-    "conversion",
-    "result",
-    "units",
-    "graded",
+    "analysis.radon",
+    "program.spans",
+    "program.design",
+    "program.cells",
+    "program.task",
+    "program.problem",
+    "program.conversion",
+    "program.result",
+    "program.units",
+    "proofs.graded",
     "solvers",
-    "prices",
-    "pricing",
-    "fusion",
-    "descent",
-    "trees",
-    "branching",
-    "squares",
-    "relaxation",
-    "charges",
-    "adaptive",
-    "certificate",
-    "proofs",
+    "search.prices",
+    "search.pricing",
+    "search.fusion",
+    "search.descent",
+    "proofs.trees",
+    "proofs.branching",
+    "proofs.squares",
+    "proofs.relaxation",
+    "proofs.charges",
+    "search.column_generation",
+    "proofs.certificate",
+    "proofs.prove",
     "plots",
-    "audit",
-    "polytope",
-    "optimal_neurons",
-    "optimal_set",
+    "analysis.audit",
+    "analysis.polytope",
+    "analysis.optimal_neurons",
+    "analysis.optimal_set",
     "export",
-    "progress",
+    "estimators.progress",
     "fits",
     "listing",
     "engine",
-    "feature_scales",
-    "training",
-    "estimators",
-    "path",
-    "selection",
-    "cross_validation",
+    "estimators.feature_scales",
+    "estimators.base",
+    "estimators.networks",
+    "estimators.path",
+    "estimators.selection",
+    "estimators.cross_validation",
     "univariate",
     "cli",
 ]
@@ -81,36 +80,37 @@ ONLY = {
     "exact": {"budget"},
     "arrangements": {"budget"},
     "faces": {"arrangements", "budget", "exact"},
-    "feature_scales": set(),
-    "cones": {"budget"},
-    "scenario": {"arrangements", "cones"},
-    "free_cones": {"budget", "cones"},
-    "sparse_cones": {"budget", "cones"},
+    "estimators.feature_scales": set(),
+    "cones.project": {"budget"},
+    "analysis.scenario": {"arrangements", "cones.project"},
+    "cones.free": {"budget", "cones.project"},
+    "cones.sparse": {"budget", "cones.project"},
     "losses": set(),
-    "neurons": {"penalties", "sparse_cones"},
-    "cone_bounds": {"cones", "free_cones", "neurons", "sparse_cones"},
+    "neurons": {"budget", "cones.project", "cones.free", "cones.sparse"},
+    "proofs.cone_bounds": {"cones.project", "cones.free", "neurons", "cones.sparse"},
     "summary": set(),
     "network": {"files", "arrangements", "budget", "losses", "neurons", "summary"},
-    "radon": {"network"},
-    "spans": {"budget"},
-    "design": {"budget", "neurons"},
-    "cells": {"arrangements", "design", "network", "neurons"},
-    "task": {"arrangements", "budget", "losses", "neurons", "spans"},
-    "problem": {"budget", "cells", "design", "penalties", "task"},
-    "solvers": {"budget", "cones", "losses", "penalties", "problem", "result"},
-    "pricing": {"arrangements", "budget", "cones", "sparse_cones"},
-    "prices": set(),
-    "trees": {"prices"},
-    "branching": {"budget", "cones", "prices", "pricing", "trees"},
-    "squares": {"prices"},
-    "relaxation": {"budget", "prices", "problem", "squares", "task"},
-    "charges": {"branching", "prices", "pricing", "sparse_cones", "trees"},
-    "polytope": set(),
-    "progress": set(),
-    "fusion": {"budget", "cells", "problem"},
-    "descent": {"budget", "cells", "pricing", "task"},
-    "adaptive": {
-        *("budget", "cells", "descent", "fusion", "penalties", "pricing", "problem", "result", "task", "threads"),
+    "analysis.radon": {"network"},
+    "program.spans": {"budget"},
+    "program.design": {"budget", "neurons"},
+    "program.cells": {"arrangements", "program.design", "network", "neurons"},
+    "program.task": {"arrangements", "budget", "losses", "neurons", "program.spans"},
+    "program.problem": {"budget", "program.cells", "program.design", "neurons", "program.task"},
+    "solvers": {"budget", "cones.project", "losses", "neurons", "program.problem", "program.result"},
+    "search.pricing": {"arrangements", "budget", "cones.project", "cones.sparse"},
+    "search.prices": set(),
+    "proofs.trees": {"search.prices"},
+    "proofs.branching": {"budget", "cones.project", "search.prices", "search.pricing", "proofs.trees"},
+    "proofs.squares": {"search.prices"},
+    "proofs.relaxation": {"budget", "search.prices", "program.problem", "proofs.squares", "program.task"},
+    "proofs.charges": {"proofs.branching", "search.prices", "search.pricing", "cones.sparse", "proofs.trees"},
+    "analysis.polytope": set(),
+    "estimators.progress": set(),
+    "search.fusion": {"budget", "program.cells", "program.problem"},
+    "search.descent": {"budget", "program.cells", "search.pricing", "program.task"},
+    "search.column_generation": {
+        *("budget", "threads", "neurons", "search.descent", "search.fusion", "search.pricing"),
+        *("program.cells", "program.problem", "program.result", "program.task"),
     },
 }
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -138,18 +138,28 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            # `from convexnn import network` names a module in its second part.
-            names = [f"{module}.{alias.name}" for alias in node.names] if module == "convexnn" else [module]
+            # `from convexnn import network` names a module in its second part, and so do folders.
+            package_or_folder = module == "convexnn" or (ROOT.parent / module.replace(".", "/")).is_dir()
+            names = [f"{module}.{alias.name}" for alias in node.names] if package_or_folder else [module]
         else:
             continue
         for name in names:
             yield name, id(node) in nested
 
 
+#: Folders whose modules are one layer; in other folders every module is one.
+WHOLE = ("neurons", "plots", "solvers", "univariate")
+
+
 def layer(path):
-    """The word solvers for everything in that folder, else the name of the module."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return parts[0]
+    """The name of the layer that a module is, or is part of, such as "losses", "solvers", "program.task"."""
+    return layer_of(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def layer_of(parts):
+    """The same from the parts of a dotted name after convexnn."""
+    folder = (ROOT / parts[0]).is_dir() and parts[0] not in WHOLE
+    return ".".join(parts[:2]) if folder else parts[0]
 
 
 def imported_layers(path):
@@ -157,7 +167,7 @@ def imported_layers(path):
     for name, _ in imports(path):
         parts = name.split(".")
         if parts[0] == "convexnn" and len(parts) > 1:
-            found.add(parts[1])
+            found.add(layer_of(parts[1:]))
     return found
 
 
@@ -167,19 +177,20 @@ def imported_externals(path):
 
 def test_the_reader_of_imports(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-    (tmp_path / "solvers").mkdir()
+    for folder in ("solvers", "cones"):
+        (tmp_path / folder).mkdir()
     path = tmp_path / "solvers" / "x.py"
     path.write_text(
-        "from ..network import Network\nfrom . import fista\nimport convexnn.cones as c\n"
-        "from convexnn import estimators\ndef f():\n    import cvxpy.atoms\n"
+        "from ..network import Network\nfrom . import fista\nimport convexnn.cones.project as c\n"
+        "from convexnn import losses\ndef f():\n    import cvxpy.atoms\n"
     )
-    assert imported_layers(path) == {"network", "solvers", "cones", "estimators"}
-    assert dict(imports(path))["cvxpy.atoms"] and not dict(imports(path))["convexnn.cones"]
+    assert imported_layers(path) == {"network", "solvers", "cones.project", "losses"}
+    assert dict(imports(path))["cvxpy.atoms"] and not dict(imports(path))["convexnn.cones.project"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_id)
 def test_imports_run_one_way(path):
-    if path.parent == ROOT and path.name in ("__init__.py", "__main__.py"):
+    if path.name in ("__init__.py", "__main__.py") and path.parent.name not in WHOLE:
         return
     name = layer(path)
     assert name in ORDER, f"{name} has no place in the order of modules: see docs on the house and ORDER in this test"
@@ -197,11 +208,11 @@ def test_imports_run_one_way(path):
 def test_only_what_faces_the_user_knows_scikit_learn(path):
     if "sklearn" in imported_externals(path):
         assert module_id(path) in (
-            "training.py",
-            "estimators.py",
-            "path.py",
-            "selection.py",
-            "cross_validation.py",
+            "estimators/base.py",
+            "estimators/networks.py",
+            "estimators/path.py",
+            "estimators/selection.py",
+            "estimators/cross_validation.py",
             "univariate/estimators.py",
             "cli.py",
             "export.py",
@@ -214,7 +225,7 @@ def test_cvxpy_stays_inside_functions(path):
     inside = [nested for name, nested in imports(path) if name.split(".")[0] == "cvxpy"]
     assert all(inside)
     if inside:
-        assert module_id(path) in ("losses.py", "penalties.py", "solvers/cvxpy_.py")
+        assert module_id(path) in ("losses.py", "neurons/penalties.py", "solvers/cvxpy_.py")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_id)

@@ -14,11 +14,16 @@ import pytest
 from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, engine, relu_path
+from convexnn import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    engine,
+    relu_path,
+)
 from convexnn.arrangements import sample_patterns
+from convexnn.estimators.path import check_alphas
 from convexnn.losses import LOSSES, Huber
 from convexnn.neurons.activations import ACTIVATIONS
-from convexnn.path import check_alphas
 from convexnn.plots import PathDisplay
 from convexnn.solvers import Newton
 

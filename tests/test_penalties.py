@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexnn.penalties import (
+from convexnn.neurons.penalties import (
     PENALTIES,
     ConeGroupLasso,
     ConeSparseGroupLasso,

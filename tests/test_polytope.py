@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexnn.polytope import Polytope
+from convexnn.analysis.polytope import Polytope
 
 
 def test_a_polytope_of_three_vertices():

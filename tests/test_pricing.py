@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from convexnn.pricing import Peaks, ascend, climb, in_single_precision, no_peaks, search, spread
+from convexnn.search.pricing import Peaks, ascend, climb, in_single_precision, no_peaks, search, spread
 
 
 def gaussian(rng, n, d):

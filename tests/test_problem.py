@@ -6,11 +6,11 @@ import pytest
 from programs import changed, program
 from scipy.optimize import minimize_scalar
 
-import convexnn.design
-from convexnn.design import Design
+import convexnn.program.design
 from convexnn.losses import LOSSES, Huber, Quantile
 from convexnn.neurons.activations import ACTIVATIONS
-from convexnn.penalties import ConeGroupLasso, GroupLasso
+from convexnn.neurons.penalties import ConeGroupLasso, GroupLasso
+from convexnn.program.design import Design
 from convexnn.solvers import Newton
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]
@@ -38,7 +38,7 @@ def apply_transposed(A, r, shape):
 @pytest.fixture(params=["float", "chunked"])
 def pattern_storage(request, monkeypatch):
     if request.param == "chunked":
-        monkeypatch.setattr(convexnn.design, "FLOAT_PATTERNS_BYTES", 0)
+        monkeypatch.setattr(convexnn.program.design, "FLOAT_PATTERNS_BYTES", 0)
     return request.param
 
 
@@ -65,7 +65,7 @@ def test_several_chunks(monkeypatch):
     V, r = rng.standard_normal((900, 2)), rng.standard_normal(5000)
     whole = Design(*settings)
     expected = whole @ V, whole.adjoint(r)
-    monkeypatch.setattr(convexnn.design, "FLOAT_PATTERNS_BYTES", 0)
+    monkeypatch.setattr(convexnn.program.design, "FLOAT_PATTERNS_BYTES", 0)
     design = Design(*settings)
     assert len(design._chunks) > 1
     assert np.allclose(design @ V, expected[0], atol=1e-10)

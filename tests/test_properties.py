@@ -14,7 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, audit, certify, enumerate_patterns
+from convexnn import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    Network,
+    audit,
+    certify,
+    enumerate_patterns,
+)
 from convexnn.losses import Squared
 from convexnn.univariate import ReLUSplineRegressor
 

@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from convexnn.result import REMEDIES, STATUSES, Result, relative_gap
+from convexnn.program.result import REMEDIES, STATUSES, Result, relative_gap
 
 
 def make_result(primal=2.0, dual=1.5, status="max_iter"):

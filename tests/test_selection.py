@@ -7,10 +7,17 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-import convexnn.selection as selection_module
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, Network, engine, select_alpha, select_feature_penalty
+import convexnn.estimators.selection as selection_module
+from convexnn import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    Network,
+    engine,
+    select_alpha,
+    select_feature_penalty,
+)
 from convexnn.arrangements import Arrangement
-from convexnn.selection import feature_levels, neuron_levels
+from convexnn.estimators.selection import feature_levels, neuron_levels
 
 PLAIN = dict(hidden_bias="none", fit_intercept=False)
 

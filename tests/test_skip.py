@@ -11,7 +11,12 @@ from scipy.special import expit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, FeatureScaleWarning, Network
+from convexnn import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
+    FeatureScaleWarning,
+    Network,
+)
 from convexnn.losses import LOSSES
 from convexnn.neurons.activations import ACTIVATIONS as LIFTS
 from convexnn.solvers import SOLVERS, CvxpySolver, Newton

@@ -25,15 +25,15 @@ from convexnn import (
     second_order_tv,
     select_alpha,
 )
-from convexnn.branching import bound_price
 from convexnn.neurons.activations import ACTIVATIONS, Absolute, Activation, LeakyReLU, get_activation
 from convexnn.neurons.neuron import Neuron
-from convexnn.prices import Price
-from convexnn.pricing import ascend, climb, no_peaks, search
-from convexnn.problem import Problem
+from convexnn.program.problem import Problem
+from convexnn.program.task import Task
+from convexnn.proofs.branching import bound_price
+from convexnn.proofs.squares import Geometry, Squares
+from convexnn.search.prices import Price
+from convexnn.search.pricing import ascend, climb, no_peaks, search
 from convexnn.solvers import SOLVERS
-from convexnn.squares import Geometry, Squares
-from convexnn.task import Task
 
 BENT = ["leaky_relu", "absolute"]
 BIASES = ["penalized", "free", "none"]

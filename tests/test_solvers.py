@@ -6,11 +6,11 @@ import pytest
 from programs import changed
 from scipy.optimize import nnls
 
-from convexnn.design import Design
 from convexnn.losses import LOSSES
 from convexnn.neurons.activations import ACTIVATIONS
-from convexnn.penalties import ConeGroupLasso
-from convexnn.result import STATUSES
+from convexnn.neurons.penalties import ConeGroupLasso
+from convexnn.program.design import Design
+from convexnn.program.result import STATUSES
 from convexnn.solvers import SOLVERS, CvxpySolver, Fista
 
 SMOOTH = [name for name in LOSSES if np.isfinite(LOSSES[name].lipschitz)]

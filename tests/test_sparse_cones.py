@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexnn import sparse_cones
-from convexnn.cones import project_onto_cones
-from convexnn.sparse_cones import UNKNOWN, soft_threshold, support, threshold_onto_cones
+from convexnn.cones import sparse as sparse_cones
+from convexnn.cones.project import project_onto_cones
+from convexnn.cones.sparse import UNKNOWN, soft_threshold, support, threshold_onto_cones
 
 
 def gaussian(rng, n, d):

@@ -8,13 +8,14 @@ import pytest
 from programs import changed, program
 from scipy.optimize import nnls
 
-from convexnn import ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns, squares
-from convexnn.design import Design
+from convexnn import ConvexReLUClassifier, ConvexReLURegressor, enumerate_patterns
 from convexnn.losses import LOSSES, Huber
-from convexnn.penalties import GroupLasso
-from convexnn.prices import Price
-from convexnn.relaxation import Relaxed, bound_prices, quadrature
-from convexnn.squares import Forms, Geometry, Squares, forecast, free_nodes, touching
+from convexnn.neurons.penalties import GroupLasso
+from convexnn.program.design import Design
+from convexnn.proofs import squares
+from convexnn.proofs.relaxation import Relaxed, bound_prices, quadrature
+from convexnn.proofs.squares import Forms, Geometry, Squares, forecast, free_nodes, touching
+from convexnn.search.prices import Price
 
 LEVELS = (1, 2, 3, 4)
 SMOOTH = [name for name, loss in LOSSES.items() if np.isfinite(loss.lipschitz)]

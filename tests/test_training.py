@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.fits import solve_without
-from convexnn.result import REMEDIES, STATUSES
+from convexnn.program.result import REMEDIES, STATUSES
 from convexnn.solvers import Newton, newton
 
 has_callbacks = importlib.util.find_spec("sklearn.callback") is not None

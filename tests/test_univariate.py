@@ -15,8 +15,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import convexnn.cross_validation
-from convexnn import ConvexReLURegressor, ReLUSplineRegressor, ReLUSplineRegressorCV, audit, certify, spline_path
+import convexnn.estimators.cross_validation
+from convexnn import (
+    ConvexReLURegressor,
+    ReLUSplineRegressor,
+    ReLUSplineRegressorCV,
+    audit,
+    certify,
+    spline_path,
+)
 from convexnn.losses import LOSSES, Huber, Squared
 from convexnn.univariate import Line, fit_spline
 from convexnn.univariate.estimators import SPLINE_LOSSES

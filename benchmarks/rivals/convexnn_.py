@@ -9,13 +9,13 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from convexnn import ConvexReLUClassifier, ConvexReLURegressor
-from convexnn.design import Design
 from convexnn.losses import get_loss
 from convexnn.neurons.activations import ACTIVATIONS
 from convexnn.neurons.neuron import Neuron
-from convexnn.problem import Problem
+from convexnn.program.design import Design
+from convexnn.program.problem import Problem
+from convexnn.program.task import Task
 from convexnn.solvers import Fista, Newton
-from convexnn.task import Task
 
 PINS: list[str] = []
 TOLERANCES = {Newton: (1e-3, 1e-4, 1e-6, 1e-8), Fista: (1e-3, 1e-4, 1e-5, 1e-6)}

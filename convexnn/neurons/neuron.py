@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from convexnn.cones.sparse import sparse_norms
 from convexnn.neurons.activations import ACTIVATIONS, Activation, get_activation
-from convexnn.penalties import (
+from convexnn.neurons.penalties import (
     ConeGroupLasso,
     ConeSparseGroupLasso,
     FreeBiasConeGroupLasso,
@@ -17,7 +18,6 @@ from convexnn.penalties import (
     Penalty,
     SparseGroupLasso,
 )
-from convexnn.sparse_cones import sparse_norms
 
 #: What weight decay does to hidden biases.
 HIDDEN_BIASES = ("penalized", "free", "none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from convexnn.analysis.radon import RadonMeasure, radon_measure
 from convexnn.arrangements import check_data
 from convexnn.network import Network, upper_half
 from convexnn.plots.drawing import (
@@ -17,7 +18,6 @@ from convexnn.plots.drawing import (
     output_labels,
     outputs_and_signs,
 )
-from convexnn.radon import RadonMeasure, radon_measure
 
 #: Degrees by which the half turn of angles is drawn beyond its ends, where its lines come back.
 WRAP = 8.0

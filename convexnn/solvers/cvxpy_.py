@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convexnn.budget import STOPS, Budget, OutOfTime
-from convexnn.problem import Problem
-from convexnn.result import STATUSES, Result, relative_gap, untouched
+from convexnn.program.problem import Problem
+from convexnn.program.result import STATUSES, Result, relative_gap, untouched
 
 # What the backends call a time limit in seconds, and an iteration limit.
 TIME_LIMIT_OPTIONS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs", "MOSEK": "time_limit", "OSQP": "time_limit"}

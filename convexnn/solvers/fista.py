@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convexnn.budget import STOPS, Budget, check
-from convexnn.problem import Problem
-from convexnn.result import STATUSES, Result, relative_gap, untouched
+from convexnn.program.problem import Problem
+from convexnn.program.result import STATUSES, Result, relative_gap, untouched
 
 # The step length grows by this much an iteration until backtracking stops it: the curvature along the path is often
 # half of the largest one.

@@ -12,8 +12,8 @@ from scipy.linalg import cho_solve
 from scipy.sparse.linalg import LinearOperator, cg
 
 from convexnn.budget import STOPS, Budget, OutOfTime, affordable, check
-from convexnn.problem import Problem
-from convexnn.result import STATUSES, Result, relative_gap, untouched
+from convexnn.program.problem import Problem
+from convexnn.program.result import STATUSES, Result, relative_gap, untouched
 from convexnn.solvers.fista import Fista
 
 # Newton matrices and the columns they are made of are stored up to this size; beyond, conjugate gradients.

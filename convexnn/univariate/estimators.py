@@ -14,19 +14,19 @@ from sklearn.utils.validation import column_or_1d
 
 from convexnn.arrangements import patterns_of
 from convexnn.budget import Budget, current
-from convexnn.certificate import EVIDENCE, Certificate, Enumeration
-from convexnn.cross_validation import cross_validate
 from convexnn.engine import AUTO_ALPHA, Training
+from convexnn.estimators.base import TwoLayerNetwork
+from convexnn.estimators.cross_validation import cross_validate
+from convexnn.estimators.path import Path, check_alphas, fit_path
 from convexnn.fits import Fit, Sample
-from convexnn.graded import Graded
 from convexnn.losses import get_loss
 from convexnn.network import Network
-from convexnn.path import Path, check_alphas, fit_path
-from convexnn.proofs import proved, settled
-from convexnn.result import STATUSES, Result
-from convexnn.task import Task, check_weights
-from convexnn.training import TwoLayerNetwork
-from convexnn.units import Units
+from convexnn.program.result import STATUSES, Result
+from convexnn.program.task import Task, check_weights
+from convexnn.program.units import Units
+from convexnn.proofs.certificate import EVIDENCE, Certificate, Enumeration
+from convexnn.proofs.graded import Graded
+from convexnn.proofs.prove import proved, settled
 from convexnn.univariate.splines import Line, Spline, fit_spline, highest_price
 
 #: Losses with a Lipschitz gradient and real targets.

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import qr_delete, solve_triangular
 
-from convexnn.result import relative_gap
+from convexnn.program.result import relative_gap
 from convexnn.univariate.splines import EPS, check_squares, exponent
 
 #: Activations, and the numbers of layers for which their dictionaries are known.

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, solveh_banded
 
 from convexnn.losses import Loss
-from convexnn.result import relative_gap
+from convexnn.program.result import relative_gap
 
 # Where a loss is linear its Hessian gets this share of its largest, or more while steps must be cut short.
 RIDGE = 1e-8
@@ -337,7 +337,7 @@ class Spline:
     primal, dual : float
         Objective, and lower bound from theta.
     status : str
-        A key of ``convexnn.result.STATUSES``.
+        A key of ``convexnn.program.result.STATUSES``.
     n_iter : int
         Newton steps.
     history : list of dict

@@ -9,7 +9,13 @@ handful of weighted points in the plane of angles and offsets, and weight decay 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from convexnn import ArrangementDisplay, ConvexReLURegressor, NeuronDisplay, radon_measure, second_order_tv
+from convexnn import (
+    ArrangementDisplay,
+    ConvexReLURegressor,
+    NeuronDisplay,
+    radon_measure,
+    second_order_tv,
+)
 
 rng = np.random.default_rng(0)
 X = rng.uniform(-1, 1, (80, 2))

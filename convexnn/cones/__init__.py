@@ -1,0 +1,1 @@
+"""Projections onto the cones of activation patterns."""

@@ -1,0 +1,1 @@
+"""The training problem, the convex program over it, and the way back to a network."""

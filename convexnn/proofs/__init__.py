@@ -1,0 +1,1 @@
+"""Proofs: lower bounds on what any network can reach, their evidence and its check."""

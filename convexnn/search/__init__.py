@@ -1,0 +1,1 @@
+"""Search: prices, neurons that would improve a network, and column generation."""
