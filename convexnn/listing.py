@@ -76,11 +76,10 @@ class Given:
         given, neuron = self.arrangement, data.task.neuron
         whole = neuron.rows(data.sample.X)
         if given.n_samples != len(whole) or len(given.gates) != whole.shape[1]:
-            biased = f" (the features and a ones column, for hidden_bias={neuron.hidden_bias!r})"
             raise ValueError(
-                f"patterns must be an Arrangement of {len(whole)} samples and {whole.shape[1]} gate rows"
-                f"{biased if neuron.has_bias else ''}, got one of {given.n_samples} samples and {len(given.gates)} "
-                "gate rows."
+                f"patterns must be an Arrangement of {len(whole)} samples and {whole.shape[1]} gate rows (the features "
+                f"and, unless hidden_bias='none', a ones column), got one of {given.n_samples} samples and "
+                f"{len(given.gates)} gate rows."
             )
         if not given.belongs_to(whole):
             raise ValueError(

@@ -71,8 +71,9 @@ LISTED = [
 
 def group_of(module):
     """Title of the group of a module such as "convexnn.analysis.audit", None when no group has it."""
-    parts = module.split(".")
-    return next((title for title, _, modules in GROUPS if parts[1] in modules), None)
+    inner = module.split(".")[1:]
+    names = {".".join(inner[: k + 1]) for k in range(len(inner))}
+    return next((title for title, _, modules in GROUPS if names & set(modules)), None)
 
 
 def api_page(modules):
