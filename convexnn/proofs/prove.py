@@ -24,6 +24,7 @@ from convexnn.proofs.certificate import (
     AGREE,
     FREE_SHARE,
     FREE_SHARE_SQUARES,
+    ORTHOGONAL,
     Certificate,
     Enumeration,
     networks_in_words,
@@ -31,7 +32,7 @@ from convexnn.proofs.certificate import (
 )
 from convexnn.proofs.charges import bound_charged_price, highest_price
 from convexnn.proofs.graded import Graded, task_of
-from convexnn.proofs.relaxation import bound_prices
+from convexnn.proofs.relaxation import Relaxation, bound_prices
 from convexnn.search.column_generation import solve_adaptively
 from convexnn.search.prices import Price
 from convexnn.solvers import CvxpySolver, Newton
@@ -350,12 +351,25 @@ def _by_squares(graded: Graded, theta: NDArray, ball: NDArray, end: float | None
                 raise
             current().stop(stop)
             break
-        evidence = tuple((square.output, square.sign, square) for square in found.evidence)
-        results.append((found.lower_bound, found.theta, evidence, f"sums of squares, level {level}"))
+        point, evidence = _orthogonal_squares(graded, found, ball)
+        results.append((found.lower_bound, point, evidence, f"sums of squares, level {level}"))
         theta = found.theta
         if end is not None and perf_counter() > end:
             break
     return max(results, key=lambda result: result[0])[1:]
+
+
+def _orthogonal_squares(graded: Graded, found: Relaxation, ball: NDArray) -> tuple[NDArray, tuple]:
+    """The dual point and the evidence of sums of squares; where the point is not orthogonal to the unpenalised terms,
+    as features of a skip connection are nearly dependent, one nearby that is, with bounds of its own."""
+    theta, evidence = found.theta, tuple((square.output, square.sign, square) for square in found.evidence)
+    if np.linalg.norm(graded.away(theta)[0]) <= 0.1 * ORTHOGONAL * np.linalg.norm(theta):
+        return theta, evidence
+    theta, activation = graded.orthogonal(theta), graded.task.neuron.activation
+    columns = activation.kink * theta.reshape(len(theta), -1)
+    prices = [Price(ball, sign * columns[:, output], activation.lift) for output, sign, _ in evidence]
+    proofs = (replace(square, bound=square.check(price)) for (*_, square), price in zip(evidence, prices))
+    return feasible(graded, theta, tuple((*key, proof) for (*key, _), proof in zip(evidence, proofs)))
 
 
 @one_thread()
