@@ -295,6 +295,16 @@ class TestPrices:
         assert certificate.scope == "global" and certificate.relative_gap < 1.2e-3
         assert certificate.verify(X, y) == pytest.approx(certificate.lower_bound, rel=1e-9)
 
+    @pytest.mark.parametrize("slope", [0.0, 0.5, -1.0])
+    def test_squares_beside_nearly_dependent_skip_features_are_verified(self, slope):
+        rng = np.random.default_rng(7)
+        X, y = rng.standard_normal((8, 2)), rng.standard_normal(8)
+        X[:, 1] = X[:, 0] + 1e-9 * rng.standard_normal(8)
+        options = dict(hidden_bias="none", skip_connection=True, patterns="exact")
+        model = ConvexReLURegressor(1e-3, activation=Activation("bent", slope), **options).fit(X, y)
+        certificate = certify(model.network_, X, y, alpha=1e-3, hidden_bias="none", method="sums_of_squares")
+        assert certificate.verify(X, y) == pytest.approx(certificate.lower_bound, abs=1e-9)
+
     def test_certificates_say_whose_they_are(self):
         X, y = twelve()
         model = ConvexReLURegressor(0.5, activation="leaky_relu", tol=1e-6).fit(X, y)
