@@ -156,6 +156,7 @@ def test_small_alpha(loss):
 @pytest.mark.parametrize("loss", SMOOTH)
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("factor", [1.0001, 50.0])
+@pytest.mark.slow
 def test_no_neurons_from_alpha_max_on(loss, fit_intercept, factor):
     X, y = draw(loss, 15, 2)
     largest = make(loss, 1.0, patterns="exact", fit_intercept=fit_intercept).fit(X, y).alpha_max_
@@ -214,6 +215,7 @@ def test_other_solvers(solver):
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.slow
 def test_optimum_of_the_textbook_program(name, fit_intercept, make_target, textbook):
     """Every loss, against the explicit program over the patterns of a great many random directions."""
     loss = LOSSES[name]()

@@ -307,6 +307,7 @@ def test_polish_is_never_worse_than_a_random_network(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.slow
 def test_polish_is_never_worse_than_a_trained_network(seed):
     rng = np.random.default_rng(seed)
     X, y, labels = draw(rng, n=40)

@@ -274,6 +274,7 @@ FITS = [
 @pytest.mark.parametrize("options", FITS, ids=str)
 @pytest.mark.parametrize("task", ["squared", "huber", "absolute", "log_loss", "squared_hinge", "softmax"])
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.slow
 def test_exact_fits_can_be_verified(task, options, weighted):
     rng = np.random.default_rng([3, len(task)])
     X, n = rng.standard_normal((10, 2)), 10

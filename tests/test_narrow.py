@@ -122,6 +122,7 @@ def descend(name, n_layers, x, y, alpha, weights, start):
 
 
 @pytest.mark.parametrize("name, n_layers", SMOOTH)
+@pytest.mark.slow
 def test_gradient_descent_on_the_network_never_beats_it(name, n_layers):
     """100 runs of several widths from random starts, and 30 from around the network, which come back to it."""
     x, y, weights = draw(6, seed=3)

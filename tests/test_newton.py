@@ -134,6 +134,7 @@ def test_step_without_blocks(loss, intercept, make_problem, explicit):
 @pytest.mark.parametrize("loss", SMOOTH)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("ratio", [0.5, 0.1, 0.01])
+@pytest.mark.slow
 def test_high_accuracy(loss, activation, ratio, make_problem):
     for seed in range(3):
         rng = np.random.default_rng([seed, *loss.encode()])

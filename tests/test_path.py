@@ -157,6 +157,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("loss, activation, hidden_bias, skip, patterns", CASES)
+@pytest.mark.slow
 def test_no_neurons_at_alpha_max(loss, activation, hidden_bias, skip, patterns):
     X, y = draw(loss, 12, 1 if hidden_bias != "none" else 2, seed=3)
     weights = np.random.default_rng(0).uniform(0.3, 2.0, 12)

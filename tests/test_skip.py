@@ -46,6 +46,7 @@ def check_bound(problem, result):
 @pytest.mark.parametrize("loss", SMOOTH)
 @pytest.mark.parametrize("activation", ["gated_relu", "relu"])
 @pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.slow
 def test_textbook(solver, loss, activation, intercept, make_problem, textbook):
     rng = np.random.default_rng([len(loss), intercept, 7])
     n = 24 if loss in ("multinomial_log_loss", "log_loss", "squared_hinge") else 14
@@ -108,6 +109,7 @@ def test_the_loss_is_minimised_over_the_free_terms(loss, size, seed, make_proble
 
 @pytest.mark.parametrize("activation", ["gated_relu", "relu"])
 @pytest.mark.parametrize("loss", ["squared", "huber", "log_loss", "multinomial_log_loss"])
+@pytest.mark.slow
 def test_conjugate_gradients_and_samples_solve_the_same(activation, loss, make_problem, monkeypatch):
     rng = np.random.default_rng(5)
     problem = add_skip(make_problem(rng, loss, activation, weighted=True, n=24, P=30, d=4), ratio=0.05)
@@ -204,6 +206,7 @@ def test_softmax_without_neurons_is_logistic_regression():
 
 @pytest.mark.parametrize("patterns", ["exact", "adaptive"])
 @pytest.mark.parametrize("loss", ["squared", "huber", "absolute"])
+@pytest.mark.slow
 def test_adding_a_linear_function_changes_only_the_skip_weights(patterns, loss):
     rng = np.random.default_rng(13)
     X = rng.standard_normal((15, 2))
@@ -220,6 +223,7 @@ def test_adding_a_linear_function_changes_only_the_skip_weights(patterns, loss):
 
 @pytest.mark.parametrize("loss", ["squared", "log_loss"])
 @pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.slow
 def test_no_descent_on_the_network_gets_below_the_bound(loss, fit_intercept):
     rng = np.random.default_rng(14)
     X = rng.standard_normal((14, 2))
@@ -300,6 +304,7 @@ def test_skip_connection_must_be_true_or_false(value):
 @parametrize_with_checks(
     [kind(activation="gated_relu", skip_connection=True, n_patterns=10, tol=1e-2) for kind in KINDS]
 )
+@pytest.mark.slow
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 

@@ -151,6 +151,7 @@ class TestFits:
 
     @pytest.mark.parametrize("activation", BENT)
     @pytest.mark.parametrize("skip", [False, True])
+    @pytest.mark.slow
     def test_feature_penalty(self, activation, skip):
         X, y = twelve()
         options = dict(activation=activation, feature_penalty=[0.1, 0.4], skip_connection=skip, tol=1e-6)

@@ -51,6 +51,7 @@ def check_result(problem, result, explicit):
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.slow
 def test_textbook(solver, loss, activation, intercept, weighted, reference, explicit):
     problem, (optimum, _, _) = reference(loss, activation, intercept, weighted)
     result = SOLVERS[solver](tol=1e-8).solve(problem)
@@ -98,6 +99,7 @@ def test_zero_from_alpha_max_on(solver, loss, activation, make_problem, explicit
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.slow
 def test_small_alpha(solver, activation, make_problem, textbook, explicit):
     problem = make_problem(np.random.default_rng(2), "squared", activation, ratio=1e-3)
     optimum, _, _ = textbook(problem)
@@ -157,6 +159,7 @@ def test_a_constant_target_is_solved_at_once(solver, loss, constant, make_proble
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", ["log_loss", "multinomial_log_loss", "squared"])
+@pytest.mark.slow
 def test_duplicated_rows_are_sample_weight_two(solver, activation, loss, make_problem, explicit):
     problem = make_problem(np.random.default_rng(6), loss, activation, weighted=True, n=14)
     design = problem.design

@@ -193,6 +193,7 @@ def networks(problem, rng, width=12, n_steps=100):
 
 @pytest.mark.parametrize("terms", ["none", "weights", "intercept", "skip"])
 @pytest.mark.parametrize("loss", SMOOTH)
+@pytest.mark.slow
 def test_lower_bounds_hold_and_optimising_helps(loss, terms):
     rng = np.random.default_rng(list(f"{loss} {terms}".encode()))
     problem = wide_problem(rng, loss, terms == "weights", terms in ("intercept", "skip"), terms == "skip")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 
 import joblib
 import numpy as np
@@ -271,6 +272,7 @@ def test_no_warning_where_the_gap_is_within_tol(status):
 
 @pytest.mark.parametrize("mode", ["adaptive", "sampled", "gated"])
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.slow
 def test_single_precision_in_single_precision_out(task, mode):
     X, y = draw(task)
     single, y = X.astype(np.float32), y.astype(np.float32) if task == "regressor" else y
@@ -328,6 +330,7 @@ for mode in ("exact", "adaptive", "sampled", "gated"):
 """
 
 
+@pytest.mark.slow
 def test_fresh_processes_give_the_same_bits():
     code = "from hashlib import sha256" + FINGERPRINTS.format(tests=os.path.dirname(__file__))
     # Nothing may hang on the order of sets of strings.
@@ -342,6 +345,7 @@ def test_fresh_processes_give_the_same_bits():
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.slow
 def test_a_search_over_all_patterns_does_not_depend_on_threads(task):
     """Fits over listed patterns may: BLAS adds in another order, which shows in the Newton system of three classes."""
     X, y = draw(task, n=60)
@@ -394,6 +398,7 @@ def test_weights_are_routed(task):
 
 @pytest.mark.parametrize("task", ["regressor", "binary"])
 @pytest.mark.parametrize("mode", ["exact", "adaptive", "sampled", "fista", "gated"])
+@pytest.mark.slow
 def test_a_smaller_alpha_starts_from_the_network_so_far(mode, task, monkeypatch):
     # Iterations of one kind are counted: Newton's steps without FISTA's before them.
     monkeypatch.setattr(newton, "_worth_of_steps", lambda problem: 0)
@@ -410,6 +415,7 @@ def test_a_smaller_alpha_starts_from_the_network_so_far(mode, task, monkeypatch)
 
 
 @pytest.mark.parametrize("mode", ["adaptive", "sampled", "gated"])
+@pytest.mark.slow
 def test_a_warm_start_forgets_what_does_not_fit(mode):
     X, y = draw("three")
     model = make("three", mode, warm_start=True).fit(X, y)
@@ -490,17 +496,28 @@ def test_constant_but_for_rounding(y):
     assert model.network_.n_neurons == 0 and model.result_.status == "optimal"
 
 
+def of_units():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((25, 3))
+    return X, np.abs(X[:, 0]) - X[:, 1] + 0.1 * rng.standard_normal(25)
+
+
+@cache
+def fit_in_its_units(name, value):
+    return ConvexReLURegressor(random_state=0, **({} if name is None else {name: value})).fit(*of_units())
+
+
 @pytest.mark.parametrize("c", [1e-100, 1e-10, 1e-6, 3.0, 1e4, 1e100])
+@pytest.mark.slow
 def test_units_do_not_matter(c):
     """(c X, y) without biases in the norm, and (X, c y), are the same fit."""
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((40, 3))
-    y = np.abs(X[:, 0]) - X[:, 1] + 0.1 * rng.standard_normal(40)
-    for options in (dict(), dict(hidden_bias="none"), dict(hidden_bias="free"), dict(patterns="sampled")):
-        one = ConvexReLURegressor(random_state=0, **options).fit(X, y)
+    X, y = of_units()
+    for name, value in ((None, None), ("hidden_bias", "none"), ("hidden_bias", "free"), ("patterns", "sampled")):
+        options = {} if name is None else {name: value}
+        one = fit_in_its_units(name, value)
         other = ConvexReLURegressor(random_state=0, **options).fit(X, c * y)
         np.testing.assert_allclose(other.predict(X) / c, one.predict(X), rtol=1e-6, atol=1e-6)
-        assert one.certificate_.objective < 0.5 * y.var() * 40
+        assert one.certificate_.objective < 0.5 * y.var() * len(y)
         if options.get("hidden_bias") in ("none", "free"):
             other = ConvexReLURegressor(random_state=0, **options).fit(c * X, y)
             np.testing.assert_allclose(other.predict(c * X), one.predict(X), rtol=1e-6, atol=1e-6)

@@ -113,6 +113,7 @@ def by_hand(network, x, y, weights, alpha, loss):
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 1e-3])
 @pytest.mark.parametrize("kind", ["plain", "repeated"])
 @pytest.mark.parametrize("loss", SPLINE_LOSSES)
+@pytest.mark.slow
 def test_equals_the_program_over_all_patterns_and_the_textbook(loss, kind, share):
     # The interior point for Huber: quicker, and Newton may stall where few samples have curvature.
     loss, listing = (
@@ -394,6 +395,7 @@ def hard_data(seed):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("begin", range(0, 120, 20))
+@pytest.mark.slow
 def test_no_bound_is_above_an_objective(begin):
     for seed in range(begin, begin + 20):
         x, y, weights, loss, share = hard_data(seed)
