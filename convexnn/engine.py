@@ -1,8 +1,8 @@
 """Engine: the training of a problem from data to graded networks, without scikit-learn.
 
-A fit makes four things in this order: an arrangement (which activation patterns), a problem (the convex program over
-them), a result (its solution) and a network, and then grades the network with a certificate. For a sequence of weight
-decays each fit starts from the one before.
+A fit makes, from a task, in this order: an arrangement or cells (which activation patterns), a problem (the convex
+program over them), a result (its solution) and a network, and then grades the network with a certificate. For a
+sequence of weight decays each fit starts from the one before.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from convexnn.losses import LOSSES
 from convexnn.solvers import SOLVERS
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = sorted(DOCS.glob("*.md")) + sorted(DOCS.glob("guide/*.md")) + sorted(DOCS.glob("extend/*.md"))
+PAGES = [page for folder in ("", "guide/", "extend/", "decisions/") for page in sorted(DOCS.glob(f"{folder}*.md"))]
 
 
 def page_id(path):
