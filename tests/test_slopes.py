@@ -1,5 +1,6 @@
 """Activations with a slope below zero: reference values, proofs, and everything a network of them goes through."""
 
+import pickle
 import warnings
 from dataclasses import replace
 
@@ -196,7 +197,7 @@ class TestFits:
     def test_an_object_is_an_option(self):
         X, y = twelve()
         model = ConvexReLURegressor(0.5, activation=LeakyReLU(0.3), tol=1e-6).fit(X, y)
-        again = clone(model).fit(X, y)
+        again = clone(pickle.loads(pickle.dumps(model))).fit(X, y)
         assert again.activation == LeakyReLU(0.3) and np.array_equal(again.predict(X), model.predict(X))
         assert "LeakyReLU" not in str(model.certificate_) and "slope 0.3" in str(model.certificate_)
 
